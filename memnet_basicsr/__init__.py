@@ -1,0 +1,14 @@
+"""MemNet and MemoryNet for BasicSR.
+
+Importing this package repairs what keeps BasicSR from importing on a current stack (see :mod:`memnet_basicsr.compat`),
+imports BasicSR and registers the plug-in's classes in its registries. It does nothing else.
+"""
+from . import compat
+
+compat.before_basicsr()
+
+from . import archs, data, losses, metrics, models  # noqa: E402, F401  (BasicSR imports only after the repairs)
+from . import launch  # noqa: E402
+
+compat.after_basicsr()
+launch.install()

@@ -1,0 +1,79 @@
+"""Switch the start-up hook: ``python -m memnet_basicsr.autoload on|off|status``.
+
+The hook is a line in ``memnet_basicsr_autoload.pth`` in site-packages. Its file is edited, not deleted, and is in the
+list of installed files, so that uninstalling finds it.
+"""
+import argparse
+import importlib.metadata
+import os
+import sys
+from pathlib import Path
+
+from .errors import UsageError
+
+NAME = 'memnet_basicsr_autoload.pth'
+LINE = ('import sys; exec("try:\\n import _memnet_basicsr_autoload\\n _memnet_basicsr_autoload.install()\\n'
+        'except Exception: pass")\n')
+OFF = '# switched off; `python -m memnet_basicsr.autoload on` switches it on\n'
+
+
+def pth_file():
+    """Path of the start-up file and of the distribution's list of installed files.
+
+    Returns:
+        tuple[Path]: Path of the .pth and of RECORD.
+
+    Raises:
+        UsageError: The plug-in is not installed in this environment.
+    """
+    try:
+        distribution = importlib.metadata.distribution('memnet-basicsr')
+    except importlib.metadata.PackageNotFoundError:
+        raise UsageError('memnet-basicsr is not installed in this environment: pip install .') from None
+    record = next((Path(distribution.locate_file(v)) for v in distribution.files or () if v.name == 'RECORD'), None)
+    if record is None:
+        raise UsageError('memnet-basicsr was not installed by pip (it has no RECORD): pip install .')
+    return record.parent.parent / NAME, record
+
+
+def switch(on):
+    """Write the start-up file, whole or not at all."""
+    path, record = pth_file()
+    temporary = path.with_suffix('.pth.tmp')
+    temporary.write_text(LINE if on else OFF, encoding='utf-8')
+    os.replace(temporary, path)
+    lines = record.read_text(encoding='utf-8')
+    if not any(line.split(',')[0] == NAME for line in lines.splitlines()):
+        record.write_text(f'{lines}{NAME},,\n', encoding='utf-8')
+
+
+def status():
+    """Where the start-up file is and whether it acts.
+
+    Returns:
+        str: One line.
+    """
+    path, _ = pth_file()
+    if not path.is_file():
+        state = 'off (no start-up file)'
+    else:
+        state = 'on' if path.read_text(encoding='utf-8') == LINE else 'off'
+    if state == 'on' and os.environ.get('MEMNET_BASICSR_AUTOLOAD') == '0':
+        state = 'on, but MEMNET_BASICSR_AUTOLOAD=0 is set'
+    return f'autoload is {state}: {path}'
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='python -m memnet_basicsr.autoload', description=__doc__.splitlines()[0])
+    parser.add_argument('action', choices=('on', 'off', 'status'))
+    action = parser.parse_args().action
+    try:
+        if action != 'status':
+            switch(action == 'on')
+        sys.stdout.write(f'{status()}\n')
+    except (UsageError, OSError) as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,204 @@
+"""What BasicSR 1.4.2 needs on a modern stack: one small function per breakage, applied only where it is present.
+
+``before_basicsr`` makes BasicSR importable, ``after_basicsr`` makes its pipelines run. Both are called when
+``memnet_basicsr`` is imported. The numbers are the rows of the breakage list in CONTRIBUTING.md.
+"""
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import sysconfig
+import types
+import warnings
+from contextlib import contextmanager
+from os import path as osp
+
+# what was repaired in this process, one sentence each
+repairs = []
+
+# `python -m memnet_basicsr.compat` runs this file again after the package has imported it, which is harmless
+warnings.filterwarnings('ignore', "'memnet_basicsr.compat' found in sys.modules", RuntimeWarning)
+
+
+def before_basicsr():
+    """Make ``import basicsr`` work. Idempotent."""
+    if 'torchvision' not in sys.modules:
+        provide_torchvision_operators()
+    provide_functional_tensor()
+
+
+def after_basicsr():
+    """Make BasicSR's pipelines run. Idempotent; BasicSR must have been imported."""
+    distribute_without_gpu()
+
+
+def report():
+    """The plug-in's version and the repairs made in this process.
+
+    Returns:
+        str: Several lines, for the first lines of a log.
+    """
+    try:
+        version = importlib.metadata.version('memnet-basicsr')
+    except importlib.metadata.PackageNotFoundError:
+        version = 'not installed, imported from its folder'
+    lines = [f'memnet_basicsr: {version}', f'\tRepairs made for BasicSR: {len(repairs)}']
+    return '\n\t\t'.join(['\n'.join(lines), *repairs])
+
+
+def provide_torchvision_operators():
+    """Row 2: ``import torchvision`` fails beside a CPU build of torch, since its compiled operators cannot load.
+
+    Torchvision registers fake kernels for operators that then do not exist. Their schemas are defined and the import is
+    tried again. Acts only when torch is a CPU build and the import has failed with that error.
+    """
+    try:
+        import torchvision  # noqa: F401
+        return
+    except RuntimeError as error:
+        import torch
+        if torch.version.cuda is not None or getattr(torch.version, 'hip', None) or 'torchvision::' not in str(error):
+            raise
+    for name in [v for v in sys.modules if v == 'torchvision' or v.startswith('torchvision.')]:
+        del sys.modules[name]
+    library = torch.library.Library('torchvision', 'FRAGMENT')
+    for schema in ('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
+                   'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'):
+        library.define(schema)
+    provide_torchvision_operators.library = library  # the definitions live as long as this object
+    import torchvision  # noqa: F401
+    repairs.append('row 2: torchvision cannot load its compiled operators beside the CPU build of torch; '
+                   'nms and qnms were declared so that it imports (calling them still fails)')
+
+
+def provide_functional_tensor():
+    """Row 1: ``torchvision.transforms.functional_tensor`` was removed from torchvision; BasicSR 1.4.2 imports it."""
+    name = 'torchvision.transforms.functional_tensor'
+    if name in sys.modules or not _basicsr_mentions('functional_tensor'):
+        return
+    if importlib.util.find_spec(name) is not None:
+        return
+    from torchvision.transforms import functional
+    module = types.ModuleType(name, 'Supplied by memnet_basicsr.compat for BasicSR 1.4.2.')
+    module.rgb_to_grayscale = functional.rgb_to_grayscale
+    sys.modules[name] = module
+    repairs.append(f'row 1: {name} does not exist any more; rgb_to_grayscale is supplied under that name')
+
+
+def _basicsr_mentions(word):
+    """Whether the file of BasicSR that imported the removed module still does (it was mended after 1.4.2)."""
+    spec = importlib.util.find_spec('basicsr')
+    if spec is None:
+        raise ImportError('BasicSR is not installed: pip install basicsr')
+    path = osp.join(list(spec.submodule_search_locations)[0], 'data', 'degradations.py')
+    with open(path, encoding='utf-8') as f:
+        return word in f.read()
+
+
+def accept_local_rank_spelling(argv):
+    """Row 4: ``torch.distributed.launch`` of torch 2 passes ``--local-rank``, BasicSR's parser knows ``--local_rank``.
+
+    Args:
+        argv (list[str]): Command line, changed in place.
+    """
+    for i, arg in enumerate(argv):
+        if arg == '--local-rank' or arg.startswith('--local-rank='):
+            argv[i] = arg.replace('--local-rank', '--local_rank', 1)
+            repairs.append('row 4: --local-rank was read as --local_rank')
+
+
+def distribute_without_gpu():
+    """Row 5: BasicSR counts GPUs to choose one, also where there is none. Without a GPU, gloo runs on the CPU."""
+    from basicsr.models.base_model import BaseModel
+    from basicsr.utils import dist_util
+    if hasattr(BaseModel.model_to_device, '__wrapped__'):
+        return
+    for name in ('_init_dist_pytorch', '_init_dist_slurm'):
+        setattr(dist_util, name, _initialise_without_gpu(getattr(dist_util, name)))
+    BaseModel.model_to_device = _model_to_cpu(BaseModel.model_to_device)
+
+
+def _initialise_without_gpu(stock):
+
+    @functools.wraps(stock)
+    def init_dist(backend, **kwargs):
+        import torch
+        if torch.cuda.is_available():
+            return stock(backend, **kwargs)
+        repairs.append('row 5: no GPU: processes talk by gloo, networks stay on the CPU')
+        with _pretend(torch.cuda, device_count=lambda: 1, set_device=lambda device: None):
+            return stock('gloo', **kwargs)
+
+    return init_dist
+
+
+def _model_to_cpu(stock):
+
+    @functools.wraps(stock)
+    def model_to_device(self, net):
+        import torch
+        if not self.opt['dist'] or torch.cuda.is_available():
+            return stock(self, net)
+        return torch.nn.parallel.DistributedDataParallel(
+            net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False))
+
+    return model_to_device
+
+
+@contextmanager
+def _pretend(module, **attributes):
+    before = {name: getattr(module, name) for name in attributes}
+    for name, value in attributes.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+
+def load_resume_state(opt):
+    """Rows 6 and 7: find the newest state where this run writes, and load it on any device.
+
+    BasicSR looks below the current directory while runs live below ``experiments_root``, and maps to a CUDA device.
+    It takes the place of the function of the same name in ``train.py``.
+
+    Args:
+        opt (dict): Options of the run; ``resume_position`` is added, for the loader.
+
+    Returns:
+        dict | None: The training state, its tensors on the CPU (optimisers move them to their parameters' device).
+    """
+    import torch
+    from basicsr.utils import check_resume
+    path = opt['path'].get('resume_state')
+    if opt['auto_resume']:
+        from .engine.checkpoint import newest_state
+        path = opt['path']['resume_state'] = newest_state(opt)
+    if not path:
+        return None
+    state = torch.load(path, map_location='cpu')
+    check_resume(opt, state['iter'])
+    opt['resume_position'] = (state['epoch'], state['iter'])
+    return state
+
+
+def run_root(root_path):
+    """Where a run writes: the stock scripts of an *installed* BasicSR would write into site-packages.
+
+    Args:
+        root_path (str): Root that the script has taken, the parent of its own folder.
+
+    Returns:
+        str: The current directory if that root is site-packages, else the root (a checkout keeps BasicSR's habit).
+    """
+    installed = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib')}
+    installed.update(path for path in sys.path if osp.basename(path) in ('site-packages', 'dist-packages'))
+    root = osp.realpath(root_path)
+    return os.getcwd() if root in {osp.realpath(path) for path in installed if path} else root_path
+
+
+if __name__ == '__main__':
+    import memnet_basicsr
+    print(memnet_basicsr.compat.report())

@@ -1,0 +1,65 @@
+import numpy as np
+import torch
+
+from basicsr.data.transforms import mod_crop
+from basicsr.utils import bgr2ycbcr
+from basicsr.utils.registry import DATASET_REGISTRY
+from .bicubic_util import resize_bicubic
+from .degraded_image_base import DegradedImageDataset
+
+
+@DATASET_REGISTRY.register()
+class BicubicImageDataset(DegradedImageDataset):
+    """Pairs for super-resolution of an up-scaled input: the clean picture, down- and up-scaled bicubically.
+
+    The protocol of MemNet (`A Persistent Memory Network for Image Restoration <https://arxiv.org/abs/1708.02209>`_):
+    luminance rounded to uint8, cut to a multiple of the scale, MATLAB's bicubic with antialiasing down and up; the
+    down-scaled and the up-scaled picture are neither rounded nor clipped (this gives the published figures of Set5,
+    33.66/.9299, 30.39/.8682, 28.42/.8104; rounding the small picture costs .01 dB). lq has the size of gt.
+
+    Args:
+        opt (dict): Options of :class:`DegradedImageDataset` (dataroot_gt, io_backend, gt_size, use_hflip, use_rot,
+            color with default ``y``) and:
+            downscale (int | list[int]): Scale 2, 3 or 4. Training draws one of a list for each sample; a validation
+                set has one. (``scale`` is the network's, 1.)
+            with_chroma (bool): Whether items of validation hold ``chroma``, float32 (2, H, W), Cb and Cr in [0, 1] of
+                the down- and up-scaled colour picture (MATLAB's ``rgb2ycbcr``), for colour pictures to be saved; gray
+                pictures give 128 / 255. Only with ``color: y``. Default: False.
+    """
+    level_key = 'downscale'
+    default_color = 'y'
+
+    def __init__(self, opt):
+        super().__init__(opt)
+        self.with_chroma = opt.get('with_chroma', False) and not self.training
+        if self.with_chroma and self.color != 'y':
+            raise self._wrong('with_chroma needs color: y')
+
+    def check_level(self, level):
+        fine = isinstance(level, int) and 2 <= level <= 4
+        return None if fine else 'is not a scale: it must be 2, 3 or 4'
+
+    def window(self, level):
+        # up-scaling reads 2 small pixels on each side, each of them 2 more: 4 of them, and one for its halves
+        return level, 5 * level
+
+    def trim(self, img, level):
+        return mod_crop(img, level)
+
+    def degrade(self, img, level, generator):
+        h, w = img.shape[:2]
+        small = resize_bicubic(img.astype(np.float32) / 255., h // level, w // level)
+        return resize_bicubic(small, h, w)
+
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        if self.with_chroma:
+            item['chroma'] = self._chroma(index)
+        return item
+
+    def _chroma(self, index):
+        img = mod_crop(self.source.read(index), self.levels[0])
+        if img.shape[2] == 1:
+            return torch.full((2, *img.shape[:2]), 128 / 255)
+        chroma = self.degrade(bgr2ycbcr(img)[..., 1:], self.levels[0], None)
+        return torch.from_numpy(np.ascontiguousarray(chroma.transpose(2, 0, 1)))

@@ -1,0 +1,253 @@
+"""LMDBs in BasicSR's format: written whole or not at all, read through one environment per path and process."""
+import cv2
+import hashlib
+import itertools
+import lmdb
+import os
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from glob import escape, glob
+from os import path as osp
+from tqdm import tqdm
+
+from basicsr.utils import FileClient
+from ..errors import UsageError
+
+_META = 'meta_info.txt'
+_SIGNATURE = 'signature.txt'  # ours; BasicSR ignores it
+_CHUNK = 64  # pictures that are encoded side by side and committed together
+_clients = {}  # real path -> (process id, FileClient)
+
+
+def make_key(name):
+    """The LMDB key of a picture: its relative path without extension, made safe for BasicSR.
+
+    BasicSR cuts the lines of ``meta_info.txt`` at the first dot and encodes keys in ASCII, so that every character but
+    ASCII letters, digits, ``-`` and ``_`` becomes ``_``.
+
+    Args:
+        name (str): Relative path of the picture, with extension.
+
+    Returns:
+        str: The key.
+    """
+    return re.sub(r'[^A-Za-z0-9_-]', '_', osp.splitext(name)[0])
+
+
+def signature_of(paths, **settings):
+    """A digest of what an LMDB is made from: names, sizes and modification times of the files, and the settings.
+
+    Args:
+        paths (list[str]): The files.
+        settings: What else decides the content (crop size, colour, ...).
+
+    Returns:
+        str: Hexadecimal SHA-256.
+    """
+    digest = hashlib.sha256(repr(sorted(settings.items())).encode())
+    for path in sorted(paths):
+        info = os.stat(path)
+        digest.update(f'{osp.basename(path)}|{info.st_size}|{info.st_mtime_ns}\n'.encode())
+    return digest.hexdigest()
+
+
+def write_lmdb(target, pictures, signature='', total=None, compress_level=1, overwrite=False, progress=True):
+    """Write pictures into a new LMDB: PNG bytes under their keys and BasicSR's ``meta_info.txt``.
+
+    The LMDB is built in a folder beside the target and renamed when every byte is on the disk, so that a target that
+    exists is complete. A target of the same signature is kept and nothing is done.
+
+    Args:
+        target (str): The LMDB to write; its name ends in ``.lmdb``.
+        pictures (iterable[tuple[str, ndarray]]): Keys and uint8 pictures, (H, W), (H, W, 1) gray or (H, W, 3) BGR.
+            Not touched when the target is kept.
+        signature (str): What the LMDB is made from, see :func:`signature_of`. Default: '' (unknown: a target is
+            never kept).
+        total (int | None): Number of pictures, for the progress bar. Default: None.
+        compress_level (int): PNG compression, 0..9. Default: 1.
+        overwrite (bool): Whether a target of another signature is replaced. Default: False.
+        progress (bool): Whether to show a progress bar. Default: True.
+
+    Returns:
+        int: Number of pictures written; 0 when the target was kept.
+
+    Raises:
+        UsageError: The name does not end in ``.lmdb``; the target exists, is of another signature (or no LMDB) and may
+            not be replaced; no pictures; two pictures with the same key.
+    """
+    target = osp.normpath(target)
+    if not target.endswith('.lmdb'):
+        raise UsageError(f'{target}: the name of an LMDB must end in .lmdb')
+    if osp.lexists(target):
+        if not osp.isfile(osp.join(target, _META)):
+            raise UsageError(f'{target} exists and is not an LMDB of BasicSR; move it away')
+        if signature and _is_current(target, signature):
+            return 0
+        if not overwrite:
+            raise UsageError(
+                f'{target} exists and was made from other pictures or settings; replace it with --overwrite')
+    os.makedirs(osp.dirname(target) or '.', exist_ok=True)
+    for leftover in glob(f'{escape(target)}.partial-*'):  # of runs that were killed
+        shutil.rmtree(leftover)
+    partial = f'{target}.partial-{os.getpid()}'
+    os.mkdir(partial)
+    try:
+        count = _fill(partial, pictures, total, compress_level, progress, osp.basename(target))
+        if count == 0:
+            raise UsageError(f'{target}: there are no pictures to write')
+        _write_synced(osp.join(partial, _SIGNATURE), signature)
+        _sync_folder(partial)
+        _put_in_place(partial, target)
+    except BaseException:  # an interrupt too must leave nothing behind
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return count
+
+
+def lmdb_pictures(path):
+    """Keys and shapes of an LMDB's pictures, in the order of its meta file.
+
+    Args:
+        path (str): The LMDB.
+
+    Returns:
+        dict[str, tuple[int]]: Key -> (height, width, channels).
+
+    Raises:
+        UsageError: Not a folder named ``*.lmdb``, no meta file, a line of it that BasicSR did not write, or no picture.
+    """
+    if not osp.isdir(path):
+        raise UsageError(f'LMDB {path} does not exist; prepare it with scripts/data_preparation')
+    if not osp.normpath(path).endswith('.lmdb'):
+        raise UsageError(f'{path} is not an LMDB (its name does not end in .lmdb); '
+                         'for a folder of pictures write io_backend: {type: disk}')
+    if not osp.isfile(osp.join(path, _META)) or not osp.isfile(osp.join(path, 'data.mdb')):
+        raise UsageError(f'LMDB {path} has no {_META} or no data.mdb: it is not complete; prepare it again')
+    pictures = {}
+    with open(osp.join(path, _META), encoding='utf-8') as f:
+        for number, line in enumerate(f, 1):
+            match = re.match(r'([^.]+)\.\S+ \((\d+),(\d+),(\d+)\)', line)
+            if match is None:
+                raise UsageError(f'LMDB {path}, {_META} line {number}: expected "name.png (h,w,c) level"')
+            pictures[match[1]] = tuple(int(v) for v in match.groups()[1:])
+    if not pictures:
+        raise UsageError(f'LMDB {path} is empty; prepare it again')
+    return pictures
+
+
+def read_lmdb(path, key):
+    """The bytes of one picture, or None where the key is missing.
+
+    lmdb 3 refuses to open one LMDB twice in a process, and a forked worker inherits the list of open ones: data sets
+    therefore share one :class:`FileClient` per path and process, and a worker closes what it inherited.
+
+    Args:
+        path (str): The LMDB.
+        key (str): Key of the picture.
+
+    Returns:
+        bytes | None: The encoded picture.
+    """
+    return _client(path).get(key, 'picture')
+
+
+def close_lmdb(path):
+    """Close the environment that :func:`read_lmdb` keeps open for a path, if any.
+
+    Args:
+        path (str): The LMDB.
+    """
+    _, client = _clients.pop(osp.realpath(path), (None, None))
+    if client is not None:
+        _environment(client).close()
+
+
+def _client(path):
+    path = osp.realpath(path)
+    process, client = _clients.get(path, (None, None))
+    if process != os.getpid():
+        close_lmdb(path)
+        client = FileClient('lmdb', db_paths=[path], client_keys=['picture'])
+        _clients[path] = (os.getpid(), client)
+    return client
+
+
+def _environment(client):
+    return client.client._client['picture']
+
+
+def _is_current(target, signature):
+    path = osp.join(target, _SIGNATURE)
+    if not osp.isfile(path):
+        return False
+    with open(path, encoding='utf-8') as f:
+        if f.read() != signature:
+            return False
+    return _environment(_client(target)).stat()['entries'] == len(lmdb_pictures(target))
+
+
+def _fill(folder, pictures, total, compress_level, progress, name):
+    """Write data.mdb and the meta file into a folder; return the number of pictures."""
+
+    def encode(item):
+        key, img = item
+        done, code = cv2.imencode('.png', img, [cv2.IMWRITE_PNG_COMPRESSION, compress_level])
+        if not done:
+            raise UsageError(f'picture {key}: cannot be encoded as PNG (shape {img.shape}, {img.dtype})')
+        return key, img.shape, code.tobytes()
+
+    pictures = iter(pictures)
+    lines = []
+    env = lmdb.open(folder, map_size=1 << 20)
+    try:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, \
+                tqdm(total=total, unit='picture', desc=name, disable=not progress) as bar:
+            while chunk := list(pool.map(encode, itertools.islice(pictures, _CHUNK))):
+                # the map must hold what is there and the chunk: values in whole pages, and room for the tree
+                info = env.info()
+                page = env.stat()['psize']
+                room = sum(len(code) for _, _, code in chunk) + 4 * page * len(chunk) + (1 << 20)
+                env.set_mapsize(max(info['map_size'], (info['last_pgno'] + 1) * page + room))
+                with env.begin(write=True) as txn:
+                    for key, shape, code in chunk:
+                        if not txn.put(key.encode('ascii'), code, overwrite=False):
+                            raise UsageError(f'{name}: two pictures have the key {key}; rename one of the files')
+                        h, w, c = (*shape, 1)[:3]
+                        lines.append(f'{key}.png ({h},{w},{c}) {compress_level}\n')
+                bar.update(len(chunk))
+        env.sync(True)
+    finally:
+        env.close()
+    _write_synced(osp.join(folder, _META), ''.join(lines))
+    return len(lines)
+
+
+def _put_in_place(partial, target):
+    """Rename the finished folder to the target, replacing the old one; at no time is a part of an LMDB visible."""
+    old = None
+    if osp.lexists(target):
+        close_lmdb(target)
+        old = f'{target}.partial-{os.getpid()}-old'  # named so that the next run sweeps it
+        os.rename(target, old)
+    os.rename(partial, target)
+    _sync_folder(osp.dirname(target) or '.')
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def _write_synced(path, text):
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _sync_folder(folder):
+    if os.name == 'nt':  # Windows cannot open a folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

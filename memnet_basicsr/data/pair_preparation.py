@@ -1,0 +1,145 @@
+"""From paired data sets as they are distributed to LMDBs: <root>/<set>/<split>_{lq,gt,mask}.lmdb, same keys in each."""
+from dataclasses import dataclass
+from os import path as osp
+from PIL import Image
+from tqdm import tqdm
+
+from ..errors import UsageError
+from .lmdb_preparation import prepare_lmdb
+from .lmdb_util import lmdb_pictures, make_key
+from .picture_source import list_pictures
+
+
+@dataclass
+class Split:
+    """One split of a paired data set.
+
+    Args:
+        name (str): Name, e.g. 'train'.
+        files (dict[str, dict[str, str]]): Kind ('lq', 'gt', perhaps 'mask') -> key -> path of the picture.
+        expected (tuple[int]): Numbers of pairs that the complete split may have; empty when it is not known.
+        crop_size (int | None): Side of sub-images in pixels. Default: None (whole pictures).
+        step (int | None): Distance between sub-images. Default: None.
+    """
+    name: str
+    files: dict
+    expected: tuple = ()
+    crop_size: int | None = None
+    step: int | None = None
+
+
+def pictures_by_key(folder, suffix='', prefix=''):
+    """Keys and files of one folder's pictures.
+
+    Args:
+        folder (str): The folder (subfolders do not count).
+        suffix (str): What a picture's name has at its end and its key has not, e.g. '_rain'. Default: ''.
+        prefix (str): What is put before the key. Default: ''.
+
+    Returns:
+        dict[str, str]: Key -> path, sorted by key.
+
+    Raises:
+        UsageError: The folder is missing or empty, or two pictures get the same key.
+    """
+    files = {}
+    for name in list_pictures(folder):
+        key, path = prefix + make_key(name).removesuffix(suffix), osp.join(folder, name)
+        if key in files:
+            raise UsageError(f'{files[key]} and {path} would have the same key {key}; rename one of them')
+        files[key] = path
+    return dict(sorted(files.items()))
+
+
+def add_common_arguments(parser, has_splits=True):
+    """Add the arguments that all preparation scripts of paired sets share.
+
+    Args:
+        parser (ArgumentParser): The script's parser.
+        has_splits (bool): Whether ``--splits`` is offered. Default: True.
+    """
+    parser.add_argument('--input', required=True, help='folder of the data set as it is distributed')
+    parser.add_argument('--root', default='datasets', help='folder of all LMDBs. Default: datasets')
+    if has_splits:
+        parser.add_argument('--splits', nargs='+', help='only these splits. Default: all that are there')
+    parser.add_argument(
+        '--partial', action='store_true', help='the folder holds a part of the data set: any count will do')
+    parser.add_argument('--overwrite', action='store_true', help='replace LMDBs made from other pictures or settings')
+
+
+def find_splits(folder, names, wanted=None):
+    """The splits of a data set that are there.
+
+    Args:
+        folder (str): Folder of the data set.
+        names (list[str]): Names of all its splits, which are its folders' names.
+        wanted (list[str] | None): Only these, and all of them. Default: None (all that are there).
+
+    Returns:
+        list[str]: Names.
+
+    Raises:
+        UsageError: The folder, or a wanted split, or every split is missing.
+    """
+    if not osp.isdir(folder):
+        raise UsageError(f'folder {folder} does not exist')
+    there = [name for name in names if osp.isdir(osp.join(folder, name))]
+    missing = [name for name in wanted or [] if name not in there]
+    if missing or not there:
+        raise UsageError(f'{folder} has no folder {" or ".join(missing or names)}; is it the data set as distributed?')
+    return list(wanted or there)
+
+
+def prepare_splits(splits, folder, partial=False, overwrite=False):
+    """Check all splits (names, counts, sizes), then write them. LMDBs made from the same files are kept.
+
+    Args:
+        splits (list[Split]): The splits.
+        folder (str): Where the LMDBs go, e.g. 'datasets/GoPro'.
+        partial (bool): Whether any number of pictures will do. Default: False.
+        overwrite (bool): Whether LMDBs made from other files or settings are replaced. Default: False.
+
+    Yields:
+        str: What was found, written or kept, one line each.
+
+    Raises:
+        UsageError: Pictures without a partner, a wrong count, sizes that differ, an unreadable picture; before
+            anything is written, except for a picture whose header is fine and whose pixels are not.
+    """
+    for split in splits:
+        yield _checked(split, partial)
+    for split in splits:
+        for kind, files in split.files.items():
+            target = osp.join(folder, f'{split.name}_{kind}.lmdb')
+            color = 'gray' if kind == 'mask' else 'rgb'
+            count = prepare_lmdb(target, files, color, split.crop_size, split.step, overwrite)
+            if count:
+                yield f'wrote {target}: {count} pictures'
+            else:
+                yield f'kept {target}: it is up to date ({len(lmdb_pictures(target))} pictures)'
+
+
+def _checked(split, partial):
+    gt = split.files['gt']
+    for kind, files in split.files.items():
+        for key in sorted(files.keys() ^ gt.keys()):
+            has, lacks = ('gt', kind) if key in gt else (kind, 'gt')
+            raise UsageError(f'split {split.name}: {gt.get(key) or files[key]} ({has}) has no partner of kind {lacks}')
+    expected = ' or '.join(str(v) for v in split.expected) or 'not known'
+    kind = 'triplets' if 'mask' in split.files else 'pairs'
+    line = f'split {split.name}: {len(gt)} {kind} found (expected: {expected})'
+    if split.expected and not partial and len(gt) not in split.expected:
+        raise UsageError(f'{line}; for a part of the data set say --partial')
+    for key in tqdm(gt, unit='pair', desc=f'check {split.name}', leave=False):
+        sizes = {kind: _size(files[key]) for kind, files in split.files.items()}
+        if len(set(sizes.values())) > 1:
+            raise UsageError(f'split {split.name}: {gt[key]} and its partners differ in size: {sizes}')
+    return line
+
+
+def _size(path):
+    try:
+        with Image.open(path) as img:
+            return img.size
+    except OSError:
+        raise UsageError(f'picture {path} cannot be read: it is damaged or not a picture') from None

@@ -1,0 +1,134 @@
+"""Pictures of an LMDB or a folder as uint8 arrays, with errors that name the picture."""
+import cv2
+import numpy as np
+from os import path as osp
+from PIL import Image, UnidentifiedImageError
+
+from basicsr.utils import scandir
+from ..errors import UsageError
+from .lmdb_util import lmdb_pictures, make_key, read_lmdb
+
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.webp')
+
+
+def list_pictures(folder, recursive=False):
+    """Relative paths of the pictures in a folder, sorted.
+
+    Args:
+        folder (str): The folder.
+        recursive (bool): Whether subfolders count. Default: False.
+
+    Returns:
+        list[str]: Paths relative to the folder.
+
+    Raises:
+        UsageError: The folder does not exist or holds no picture.
+    """
+    if not osp.isdir(folder):
+        raise UsageError(f'folder {folder} does not exist')
+    names = sorted(v for v in scandir(folder, recursive=recursive) if v.lower().endswith(SUFFIXES))
+    if not names:
+        raise UsageError(f'folder {folder} holds no pictures ({", ".join(SUFFIXES)})')
+    return names
+
+
+def decode_picture(content, name):
+    """Decode a picture to 8 bit, gray as (H, W, 1), colour as (H, W, 3) in BGR order; alpha is dropped.
+
+    Args:
+        content (bytes): The encoded picture.
+        name (str): What to call it in the error.
+
+    Returns:
+        ndarray: uint8.
+
+    Raises:
+        UsageError: The bytes are not a picture.
+    """
+    code = np.frombuffer(content, np.uint8)
+    try:
+        img = cv2.imdecode(code, cv2.IMREAD_ANYCOLOR) if code.size else None
+    except cv2.error:
+        img = None
+    if img is None:
+        raise UsageError(f'picture {name} cannot be read: it is damaged or not a picture; replace or remove it')
+    return img[..., None] if img.ndim == 2 else img
+
+
+def read_picture(path):
+    """Read a picture file, see :func:`decode_picture`.
+
+    Args:
+        path (str): The file.
+
+    Returns:
+        ndarray: uint8, (H, W, 1) or (H, W, 3) BGR.
+
+    Raises:
+        UsageError: The file cannot be read or is not a picture.
+    """
+    try:
+        with open(path, 'rb') as f:
+            content = f.read()
+    except OSError as error:
+        raise UsageError(f'picture {path} cannot be read: {error.strerror}') from None
+    return decode_picture(content, path)
+
+
+class PictureSource:
+    """The pictures below a data root.
+
+    Args:
+        root (str): An LMDB in BasicSR's format, or a folder of pictures (its subfolders do not count).
+        io_backend (dict): BasicSR's form: ``{type: lmdb}`` or ``{type: disk}``.
+
+    Attributes:
+        keys (list[str]): What a picture is called, the same for the LMDB and for the folder it was made from.
+        paths (list[str]): BasicSR's ``lq_path`` / ``gt_path``: the key in an LMDB, the file's path in a folder.
+
+    Raises:
+        UsageError: The root is missing or empty, the LMDB is not complete, or the backend is another one.
+    """
+
+    def __init__(self, root, io_backend):
+        self.root = root
+        kind = io_backend.get('type') if isinstance(io_backend, dict) else io_backend
+        if kind not in ('lmdb', 'disk'):
+            raise UsageError(f'io_backend type {kind!r} is not supported; use lmdb or disk')
+        self.is_lmdb = kind == 'lmdb'
+        if self.is_lmdb:
+            self._shapes = lmdb_pictures(root)
+            self.keys = self.paths = sorted(self._shapes)
+        else:
+            if osp.normpath(root).endswith('.lmdb'):
+                raise UsageError(f'{root} is an LMDB; write io_backend: {{type: lmdb}}')
+            names = list_pictures(root)
+            self.keys = [make_key(name) for name in names]
+            self.paths = [osp.join(root, name) for name in names]
+
+    def __len__(self):
+        return len(self.paths)
+
+    def read(self, index):
+        """The picture at an index as uint8, (H, W, 1) gray or (H, W, 3) BGR."""
+        path = self.paths[index]
+        if not self.is_lmdb:
+            return read_picture(path)
+        content = read_lmdb(self.root, path)
+        if content is None:
+            raise UsageError(f'LMDB {self.root} lacks picture {path} of its meta_info.txt; prepare it again')
+        return decode_picture(content, f'{path} of LMDB {self.root}')
+
+    def any_colour(self):
+        """Whether some picture has colour channels; told by the meta file or by the files' headers."""
+        if self.is_lmdb:
+            return any(c > 1 for _, _, c in self._shapes.values())
+        return any(_header_tells_colour(path) for path in self.paths)
+
+
+def _header_tells_colour(path):
+    try:
+        with Image.open(path) as img:
+            return img.mode not in ('1', 'L', 'LA', 'I', 'F') and not img.mode.startswith('I;')
+    except (UnidentifiedImageError, OSError):
+        return False  # OpenCV reads formats that Pillow does not know; a damaged file is named when it is read

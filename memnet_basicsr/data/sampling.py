@@ -1,0 +1,112 @@
+"""Randomness of training data that depends on (seed, epoch, position) alone.
+
+BasicSR's workers draw from generators that are seeded once and are re-created every epoch, so that every epoch repeats
+its crops, flips and noise, and its sampler yields bare indices. Here the sampler yields :class:`SampleIndex`, an ``int``
+that knows its place, and :class:`SeededDataset` seeds the global generators from it around each sample. So any data set
+that draws from ``random``, ``numpy.random`` or ``torch`` gives the same samples for any number of workers or processes,
+no two epochs repeat, and a run that is resumed in the middle of an epoch goes on with the very next sample.
+"""
+import math
+import numpy as np
+import random
+import torch
+from contextlib import contextmanager
+from torch.utils.data import Dataset, Sampler
+
+
+class SampleIndex(int):
+    """Index of a sample which also carries its place in the run. Pickles, and is an ``int`` everywhere else.
+
+    Args:
+        index (int): Index into the data set.
+        seed (int): ``manual_seed`` of the run.
+        epoch (int): Epoch, from 0.
+        position (int): Position in the epoch over all processes, from 0.
+    """
+
+    def __new__(cls, index, seed, epoch, position):
+        self = super().__new__(cls, index)
+        self.seed, self.epoch, self.position = seed, epoch, position
+        return self
+
+    def __getnewargs__(self):
+        return int(self), self.seed, self.epoch, self.position
+
+
+@contextmanager
+def sample_seed(index):
+    """Seed ``random``, ``numpy.random`` and ``torch`` (CPU) from a :class:`SampleIndex`; restore them afterwards.
+
+    Restoring matters without workers: the network's own randomness then lives in the same process.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    entropy = np.random.SeedSequence((index.seed, index.epoch, index.position)).generate_state(4)
+    random.seed(entropy.tobytes())
+    np.random.seed(entropy)
+    torch.random.default_generator.manual_seed(int(entropy[0]) << 32 | int(entropy[1]))
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+class SeededDataset(Dataset):
+    """Any map-style data set, with its randomness seeded per sample when it is asked by :class:`SampleIndex`.
+
+    Args:
+        dataset (Dataset): The data set. Its ``opt`` is passed on, since BasicSR's pipelines read it.
+    """
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+        self.opt = dataset.opt
+
+    def __getitem__(self, index):
+        if not isinstance(index, SampleIndex):
+            return self.dataset[index]
+        with sample_seed(index):
+            return self.dataset[index]
+
+    def __len__(self):
+        return len(self.dataset)
+
+
+class EpochSampler(Sampler):
+    """Sampler of whole batches, shuffled by (seed, epoch), that can start in the middle of an epoch.
+
+    An epoch is one permutation of the data set after another, cut at a whole number of batches, so that no picture is
+    left out for long and an epoch has exactly the number of iterations that BasicSR's ``train.py`` counts (BasicSR
+    drops the last incomplete batch and then ends early). Process r of n takes positions r, r + n, ...: n processes see
+    together, batch by batch, what one process with a batch of n times the size sees.
+
+    Args:
+        base (EnlargedSampler): BasicSR's sampler, on which ``train.py`` sets the epoch.
+        ratio (float): ``dataset_enlarge_ratio``.
+        batch_size (int): Samples per iteration that the iterations of an epoch are counted with (one process).
+        loader_batch_size (int): Samples per iteration that the loader takes (more than the former with DataParallel).
+        seed (int): ``manual_seed``.
+        start (tuple[int]): Epoch in which the run starts and the iterations that it has done by then. Default: (0, 0).
+    """
+
+    def __init__(self, base, ratio, batch_size, loader_batch_size, seed, start=(0, 0)):
+        self.base = base
+        self.num_iter = math.ceil(len(base.dataset) * ratio / (batch_size * base.num_replicas))
+        self.batch_size = loader_batch_size
+        self.seed = seed
+        self.start = start[0], min(max(start[1] - start[0] * self.num_iter, 0), self.num_iter)
+
+    def __iter__(self):
+        epoch, rank, num_replicas = self.base.epoch, self.base.rank, self.base.num_replicas
+        generator = torch.Generator()
+        generator.manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)[0]))
+        total = len(self) * num_replicas
+        size = len(self.base.dataset)
+        order = torch.cat([torch.randperm(size, generator=generator) for _ in range(math.ceil(total / size))])
+        done = self.start[1] * self.batch_size if epoch == self.start[0] else 0
+        for position in range(rank + done * num_replicas, total, num_replicas):
+            yield SampleIndex(order[position].item(), self.seed, epoch, position)
+
+    def __len__(self):
+        return self.num_iter * self.batch_size

@@ -1,0 +1,147 @@
+"""Optimisers and schedules by name."""
+import difflib
+import inspect
+import math
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
+from ..errors import UsageError
+
+
+class WarmupCosineLR(LRScheduler):
+    """Linear warm-up, then one half cosine from the learning rate to ``eta_min``; closed form, so that resuming is exact.
+
+    lr_t = lr * (t + 1) / (warmup_iter + 1) for t < warmup_iter, else
+    eta_min + (lr - eta_min) * (1 + cos(pi * (t - warmup_iter) / (T_max - warmup_iter))) / 2.
+
+    Args:
+        optimizer (Optimizer): The optimiser.
+        T_max (int): Iterations in all; it stays at ``eta_min`` after them.
+        warmup_iter (int): Iterations of warm-up. Default: 0.
+        eta_min (float): Last learning rate. Default: 0.
+        last_epoch (int): Iteration to start from. Default: -1.
+    """
+
+    def __init__(self, optimizer, T_max, warmup_iter=0, eta_min=0., last_epoch=-1):
+        self.T_max, self.num_warmup, self.eta_min = T_max, warmup_iter, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self):
+        t = min(self.last_epoch, self.T_max)
+        if t < self.num_warmup:
+            return [lr * (t + 1) / (self.num_warmup + 1) for lr in self.base_lrs]
+        factor = (1 + math.cos(math.pi * (t - self.num_warmup) / (self.T_max - self.num_warmup))) / 2
+        return [self.eta_min + (lr - self.eta_min) * factor for lr in self.base_lrs]
+
+
+class CosineAnnealingRestartCyclicLR(LRScheduler):
+    """Cosine annealing in cycles, each with its own last learning rate, as Restormer's option files use it.
+
+    Args:
+        optimizer (Optimizer): The optimiser.
+        periods (list[int]): Length of each cycle in iterations.
+        restart_weights (list[float]): Factor on the learning rate of each cycle. Default: [1].
+        eta_mins (list[float]): Last learning rate of each cycle. Default: [0].
+        last_epoch (int): Iteration to start from. Default: -1.
+    """
+
+    def __init__(self, optimizer, periods, restart_weights=(1, ), eta_mins=(0, ), last_epoch=-1):
+        if not len(periods) == len(restart_weights) == len(eta_mins):
+            raise UsageError('scheduler: periods, restart_weights and eta_mins must have the same length')
+        self.periods, self.restart_weights, self.eta_mins = periods, restart_weights, eta_mins
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self):
+        start = 0
+        for period, weight, eta_min in zip(self.periods, self.restart_weights, self.eta_mins):
+            if self.last_epoch <= start + period:
+                break
+            start += period
+        factor = (1 + math.cos(math.pi * min((self.last_epoch - start) / period, 1))) / 2
+        return [eta_min + weight * (lr - eta_min) * factor for lr in self.base_lrs]
+
+
+SCHEDULERS = {
+    'MultiStepLR': MultiStepRestartLR,
+    'MultiStepRestartLR': MultiStepRestartLR,
+    'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
+    'CosineAnnealingRestartCyclicLR': CosineAnnealingRestartCyclicLR,
+    'TrueCosineAnnealingLR': WarmupCosineLR,  # NAFNet's name
+    'WarmupCosineLR': WarmupCosineLR,
+}
+
+
+def build_optimizer(optim_type, params, lr, **kwargs):
+    """Build an optimiser of ``torch.optim`` by name.
+
+    Args:
+        optim_type (str): Name of the class, for example 'AdamW'.
+        params (list): Parameters or groups of them.
+        lr (float): Learning rate.
+        kwargs: Its other arguments (``fused: true`` where torch has it).
+
+    Returns:
+        Optimizer: The optimiser.
+
+    Raises:
+        UsageError: No such optimiser, or it does not take these arguments.
+    """
+    known = {
+        name: cls
+        for name, cls in vars(torch.optim).items()
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+    }
+    cls = _find(optim_type, known, 'train: optim_g')
+    try:
+        return cls(params, lr=lr, **kwargs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f'train: optim_g: {optim_type}: {error}') from None
+
+
+def build_scheduler(scheduler_type, optimizer, **kwargs):
+    """Build a learning rate schedule by name (see ``SCHEDULERS``), stepped once per iteration.
+
+    Raises:
+        UsageError: No such schedule, or it does not take these arguments.
+    """
+    cls = _find(scheduler_type, SCHEDULERS, 'train: scheduler')
+    try:
+        return cls(optimizer, **kwargs)
+    except (TypeError, AssertionError) as error:
+        raise UsageError(f'train: scheduler: {scheduler_type}: {error}') from None
+
+
+def length_of_schedule(opt):
+    """Iterations after which a schedule's options say nothing more, or None where it goes on for ever."""
+    if opt.get('type', '').startswith('CosineAnnealingRestart'):
+        return sum(opt.get('periods', ()))
+    return opt.get('T_max')
+
+
+def parameter_groups(net, bias_lr_mult, lr):
+    """Trainable parameters, the biases of convolutions with a learning rate of their own.
+
+    Args:
+        net (nn.Module): The network.
+        bias_lr_mult (float): Factor on their learning rate (0.1 in MemNet's released definition).
+        lr (float): Learning rate of the others.
+
+    Returns:
+        list: Parameters, or two groups of them.
+    """
+    params = [p for p in net.parameters() if p.requires_grad]
+    if bias_lr_mult == 1:
+        return params
+    biases = {id(m.bias) for m in net.modules() if isinstance(m, torch.nn.modules.conv._ConvNd) and m.bias is not None}
+    return [
+        dict(params=[p for p in params if id(p) not in biases]),
+        dict(params=[p for p in params if id(p) in biases], lr=lr * bias_lr_mult)
+    ]
+
+
+def _find(name, known, place):
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.3)
+        raise UsageError(f"{place}: type '{name}' is unknown{'; near: ' + ', '.join(near) if near else ''}")
+    return known[name]

@@ -1,0 +1,118 @@
+"""One optimisation step: mixed precision, accumulation, clipping, and steps that are not finite."""
+import contextlib
+import torch
+from collections import OrderedDict
+from torch.nn.parallel import DistributedDataParallel
+
+from basicsr.utils import get_root_logger
+
+DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+class TrainStep:
+    """Turns the losses of a model into an update of its network.
+
+    Args:
+        opt (dict): The ``train:`` block. Read here:
+            precision (str): 'fp32', 'bf16' or 'fp16' (with loss scaling). Default: 'fp32'.
+            accumulate (int): Each loader batch goes through in so many equal parts; gradients are averaged, so that
+                iterations, schedules and checkpoints keep their meaning. BatchNorm sees the parts. Default: 1.
+            grad_clip (dict): One of ``{norm: c}`` (global L2 norm at most c), ``{value: c}`` (each entry in [-c, c]),
+                ``{adjustable: theta}`` (global norm at most theta / learning rate, MemNet's). Default: none.
+            use_grad_clip (bool): NAFNet's and Restormer's spelling of ``grad_clip: {norm: 0.01}``. Default: False.
+            nonfinite_patience (int): A step whose gradient is not finite is skipped; after so many in a row the run
+                stops. Default: 10.
+        optimizer (Optimizer): The optimiser of the network.
+        device (torch.device): Where the network is.
+    """
+
+    def __init__(self, opt, optimizer, device):
+        self.optimizer = optimizer
+        self.device_type = device.type
+        self.dtype = DTYPES[opt.get('precision', 'fp32')]
+        self.accumulate = opt.get('accumulate', 1)
+        self.clip = opt.get('grad_clip') or ({'norm': 0.01} if opt.get('use_grad_clip') else {})
+        self.patience = opt.get('nonfinite_patience', 10)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
+        self.parameters = [p for group in optimizer.param_groups for p in group['params']]
+        self.skipped = 0  # in all
+        self.skipped_in_a_row = 0
+        self.grad_norm = None  # of the last step, before clipping; a tensor, so that nobody waits for the device
+
+    def autocast(self):
+        """Context in which the network runs."""
+        return torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None)
+
+    def __call__(self, net, batch, compute_losses, current_iter):
+        """Make one step.
+
+        Args:
+            net (nn.Module): The network, possibly wrapped in DistributedDataParallel.
+            batch (tuple[Tensor]): What ``compute_losses`` takes, first dimension n.
+            compute_losses (Callable): (*batch) -> dict of named scalar losses; they are summed.
+            current_iter (int): For the log.
+
+        Returns:
+            tuple[OrderedDict, bool]: Losses averaged over the parts (detached), and whether the step was made.
+
+        Raises:
+            FloatingPointError: ``nonfinite_patience`` steps in a row were not finite.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        logged = OrderedDict()
+        parts = [batch] if self.accumulate == 1 else list(zip(*(v.chunk(self.accumulate) for v in batch)))
+        for k, part in enumerate(parts):
+            waits = isinstance(net, DistributedDataParallel) and k + 1 < len(parts)
+            with net.no_sync() if waits else contextlib.nullcontext():
+                losses = compute_losses(*part)
+                total = sum(losses.values()) / len(parts)
+                self.scaler.scale(total).backward()
+            for name, value in losses.items():
+                logged[name] = logged.get(name, 0) + value.detach() / len(parts)
+        return logged, self._update(logged, current_iter)
+
+    def _update(self, losses, current_iter):
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        self.scaler.unscale_(self.optimizer)
+        self.grad_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        finite = bool(torch.isfinite(self.grad_norm))
+        if finite:
+            self._clip(grads)
+            self.scaler.step(self.optimizer)
+            self.skipped_in_a_row = 0
+        else:
+            # after scaling in fp16 this is how the scale is found: then it is not counted
+            if not self.scaler.is_enabled() or self.scaler.get_scale() <= 1:
+                self._count_skipped(losses, current_iter)
+        self.scaler.update()
+        return finite
+
+    def _clip(self, grads):
+        if 'value' in self.clip:
+            torch._foreach_clamp_max_(grads, self.clip['value'])
+            torch._foreach_clamp_min_(grads, -self.clip['value'])
+        elif self.clip:
+            limit = self.clip.get('norm')
+            if limit is None:
+                limit = self.clip['adjustable'] / self.optimizer.param_groups[0]['lr']
+            torch._foreach_mul_(grads, (limit / (self.grad_norm + 1e-12)).clamp(max=1.))
+
+    def _count_skipped(self, losses, current_iter):
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        text = ', '.join(f'{name} {float(value):.3e}' for name, value in losses.items())
+        get_root_logger().warning(f'iter {current_iter}: the gradient is not finite ({text}); the step is skipped '
+                                  f'({self.skipped_in_a_row} in a row, {self.skipped} in all)')
+        if self.skipped_in_a_row >= self.patience:
+            raise FloatingPointError(f'iter {current_iter}: {self.skipped_in_a_row} steps in a row were not finite; '
+                                     'lower the learning rate, clip gradients (train: grad_clip) or use bf16')
+
+    def state_dict(self):
+        """State that a resumed run needs, plain values."""
+        return dict(scaler=self.scaler.state_dict(), skipped=self.skipped, skipped_in_a_row=self.skipped_in_a_row)
+
+    def load_state_dict(self, state):
+        """Take up a saved state."""
+        if self.scaler.is_enabled() and state['scaler']:
+            self.scaler.load_state_dict(state['scaler'])
+        self.skipped, self.skipped_in_a_row = state['skipped'], state['skipped_in_a_row']

@@ -1,0 +1,168 @@
+import contextlib
+import torch
+from dataclasses import dataclass, fields
+
+from ..errors import UsageError
+from .ensemble import restore_by_ensemble
+from .local_statistics import local_statistics
+from .padding import pad_to_multiple
+from .tiling import output_scale, restore_by_tiles, tile_spans
+
+PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How a network is applied to pictures of any size: one tensor in, one tensor out.
+
+    Used by validation, the restorer and the command line. Built once, called per picture; holds no network. All at
+    their defaults it calls the network on the whole picture, padded where the network declares that it needs it.
+
+    Args:
+        tile (int | None): Side of the tiles in pixels of the input; None for the whole picture at once. Default: None.
+        tile_overlap (int): Smallest number of pixels that tiles share, at most half a tile; three eighths of it should
+            cover what the network looks at around a pixel. Default: 32.
+        self_ensemble (bool): Average over the eight flips and rotations. Default: False.
+        precision (str): 'fp32', 'bf16' or 'fp16' (autocast; the result is float32 anyway). Default: 'fp32'.
+        pad_multiple (int | None): The picture is reflect-padded to multiples of this many pixels, and the result is
+            cropped. None asks the network: its attribute ``pad_multiple``, else ``window_size`` (BasicSR's
+            transformers), else 1. Default: None.
+        local_statistics (int | None): Side of the training patches in pixels of the input: global average poolings
+            then average over windows of 1.5 times that (TLC). None leaves them global. Default: None.
+
+    Raises:
+        UsageError: If a value is out of its range or two values contradict each other.
+    """
+    tile: int | None = None
+    tile_overlap: int = 32
+    self_ensemble: bool = False
+    precision: str = 'fp32'
+    pad_multiple: int | None = None
+    local_statistics: int | None = None
+
+    def __post_init__(self):
+        for key, least in (('tile', 1), ('tile_overlap', 0), ('pad_multiple', 1), ('local_statistics', 1)):
+            value = getattr(self, key)
+            optional = key != 'tile_overlap'
+            if not (value is None and optional) and (isinstance(value, bool) or not isinstance(value, int)
+                                                     or value < least):
+                raise UsageError(f'{key}: {value!r} is not a whole number of pixels of at least {least}'
+                                 f'{" or ~ (off)" if optional else ""}')
+        if not isinstance(self.self_ensemble, bool):
+            raise UsageError(f'self_ensemble: {self.self_ensemble!r} is neither true nor false')
+        if self.precision not in PRECISIONS:
+            raise UsageError(f'precision: {self.precision!r} is unknown, use one of {", ".join(PRECISIONS)}')
+        if self.tile is not None and 2 * self.tile_overlap > self.tile:
+            raise UsageError(f'tile_overlap: {self.tile_overlap} is more than half of tile: {self.tile}; use larger tiles '
+                             'or a smaller overlap')
+
+    @classmethod
+    def option_keys(cls):
+        """Names of the options, as they stand in the ``val:`` block of an option file.
+
+        Returns:
+            list[str]: Keys.
+        """
+        return [v.name for v in fields(cls)]
+
+    @classmethod
+    def from_options(cls, opt):
+        """Build from a dict such as the ``val:`` block of an option file; other keys in it are left alone.
+
+        Args:
+            opt (dict | None): Options.
+
+        Returns:
+            Inference: The inference path.
+
+        Raises:
+            UsageError: If a value is out of its range or two values contradict each other.
+        """
+        return cls(**{k: opt[k] for k in cls.option_keys() if k in (opt or {})})
+
+    @torch.no_grad()
+    def __call__(self, net, lq):
+        """Restore pictures.
+
+        Args:
+            net (nn.Module): Network that gives, in evaluation mode, one tensor (of a list, the first counts), of the
+                size of its input or an integer number of times larger. Its mode is the same afterwards.
+            lq (Tensor): Pictures, shape (n, c, h, w), float, range [0, 1]; may lie on another device than the network.
+
+        Returns:
+            Tensor: Restored pictures, float32, not clipped, on the device of ``lq``, shape (n, c', h * s, w * s).
+        """
+        device = next((v.device for v in net.parameters()), lq.device)
+        dtype = PRECISIONS[self.precision]
+        multiple = self.pad_multiple or declared_multiple(net)
+
+        def run(img):
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                out = net(img.to(device))
+            return (out[0] if isinstance(out, (list, tuple)) else out).float()
+
+        def run_padded(img):
+            padded = pad_to_multiple(img, multiple)
+            if self.tile is None:
+                out = run(padded)
+            else:
+                out = restore_by_tiles(run, padded, self.tile, self.tile_overlap, multiple)
+            if padded is not img:
+                scale = output_scale(out.shape[2:], padded.shape[2:])
+                out = out[:, :, :img.size(2) * scale, :img.size(3) * scale]
+            return out.to(lq.device)
+
+        with _evaluating(net), self._statistics(net, lq.size(1)):
+            return restore_by_ensemble(run_padded, lq) if self.self_ensemble else run_padded(lq)
+
+    def forwards(self, net, height, width):
+        """How often the network is called for one picture.
+
+        Args:
+            net (nn.Module): Network.
+            height (int): Height of the picture in pixels.
+            width (int): Width of the picture in pixels.
+
+        Returns:
+            int: Number of calls.
+        """
+        multiple = self.pad_multiple or declared_multiple(net)
+        number = 8 if self.self_ensemble else 1
+        if self.tile is not None:
+            for size in (height, width):
+                size = -(-size // multiple) * multiple
+                number *= len(tile_spans(size, self.tile, self.tile_overlap, multiple))
+        return number
+
+    def _statistics(self, net, in_channels):
+        if self.local_statistics is None:
+            return contextlib.nullcontext()
+        return local_statistics(net, self.local_statistics, in_channels)
+
+
+def declared_multiple(net):
+    """Number of pixels of which a network needs both sides to be multiples.
+
+    Args:
+        net (nn.Module): Network; its attribute ``pad_multiple`` is read, else ``window_size``.
+
+    Returns:
+        int: Multiple; 1 if the network declares nothing.
+    """
+    for name in ('pad_multiple', 'window_size'):
+        value = getattr(net, name, None)
+        if isinstance(value, int):
+            return value
+    return 1
+
+
+@contextlib.contextmanager
+def _evaluating(net):
+    training = [m for m in net.modules() if m.training]
+    net.eval()
+    try:
+        yield
+    finally:
+        # module by module: parts that were frozen in evaluation mode stay so
+        for module in training:
+            module.training = True

@@ -1,0 +1,100 @@
+import torch
+
+
+def restore_by_tiles(restore, img, tile, overlap, multiple=1):
+    """Restore a picture piece by piece and put the pieces together without seams.
+
+    Neighbouring tiles share at least ``overlap`` pixels. Of these, the outer 3/8 on either side are thrown away (there
+    the network saw the end of its tile) and the central quarter is blended. So the result equals that of the whole
+    picture when the network looks no farther than 3/8 of the overlap, and has no visible seams otherwise. Beside the
+    tile in work, only the result is held, on the device of ``img``.
+
+    Args:
+        restore (Callable): Maps (n, c, h, w) to (n, c', h * s, w * s) for an integer s.
+        img (Tensor): Pictures, shape (n, c, h, w), both sides multiples of ``multiple``.
+        tile (int): Side of a tile in pixels, at least 2 * overlap; rounded up to ``multiple``.
+        overlap (int): Smallest number of pixels that neighbours share; rounded up to ``multiple``.
+        multiple (int): Tiles start and end at multiples of this number of pixels. Default: 1.
+
+    Returns:
+        Tensor: Restored pictures, float32, shape (n, c', h * s, w * s).
+    """
+    rows, columns = (tile_spans(size, tile, overlap, multiple) for size in img.shape[2:])
+    if len(rows) == len(columns) == 1:
+        return restore(img).float()
+
+    result = None
+    for top, bottom, *row_zones in rows:
+        for left, right, *column_zones in columns:
+            out = restore(img[:, :, top:bottom, left:right])
+            scale = output_scale(out.shape[2:], (bottom - top, right - left))
+            if result is None:
+                size = (out.size(0), out.size(1), img.size(2) * scale, img.size(3) * scale)
+                result = torch.zeros(size, dtype=torch.float32, device=img.device)
+            out = out.to(result.device, torch.float32)
+            weight_h = _ramps(top, bottom, row_zones, scale, result.device)
+            weight_w = _ramps(left, right, column_zones, scale, result.device)
+            out = out * weight_h[:, None] * weight_w
+            result[:, :, top * scale:bottom * scale, left * scale:right * scale] += out
+    return result
+
+
+def tile_spans(size, tile, overlap, multiple=1):
+    """Where the tiles of one axis lie and where they are blended.
+
+    As few tiles as possible, evenly spread, all of one length (that of ``tile``, or the axis where that is shorter).
+
+    Args:
+        size (int): Length of the axis in pixels, a multiple of ``multiple``.
+        tile (int): Length of a tile in pixels.
+        overlap (int): Smallest number of pixels that neighbours share.
+        multiple (int): Tiles start and end at multiples of this number of pixels. Default: 1.
+
+    Returns:
+        list[tuple]: (start, end, fade-in zone, fade-out zone) of every tile, a zone being a (start, end) in pixels of
+            the axis, or None at an end of the axis.
+    """
+    # counted in cells of `multiple` pixels, so that every start and end falls between two cells
+    size, overlap = size // multiple, -(-overlap // multiple)
+    tile = min(max(-(-tile // multiple), 2 * overlap, 1), size)
+    number = 1 if tile == size else -(-(size - overlap) // (tile - overlap))
+    starts = [i * (size - tile) // max(number - 1, 1) * multiple for i in range(number)]
+    ends = [start + tile * multiple for start in starts]
+    zones = [None]
+    for start, end in zip(starts[1:], ends[:-1]):
+        discarded = -(-3 * (end - start) // 8)
+        zones.append((start + discarded, end - discarded) if end - start > 2 * discarded else ((start + end) // 2, ) * 2)
+    zones.append(None)
+    return list(zip(starts, ends, zones[:-1], zones[1:]))
+
+
+def output_scale(out_size, in_size):
+    """Output size over input size of a network, which must be the same whole number along both axes.
+
+    Args:
+        out_size (tuple[int]): Height and width of the output.
+        in_size (tuple[int]): Height and width of the input.
+
+    Returns:
+        int: Scale.
+
+    Raises:
+        RuntimeError: If the sizes have no common integer ratio.
+    """
+    scale = out_size[0] // in_size[0]
+    if scale < 1 or tuple(out_size) != (in_size[0] * scale, in_size[1] * scale):
+        raise RuntimeError(f'a network that turns {in_size[0]}x{in_size[1]} into {out_size[0]}x{out_size[1]} pixels can '
+                           'be neither padded nor tiled: the output must be 1, 2, 3, ... times as large as the input')
+    return scale
+
+
+def _ramps(start, end, zones, scale, device):
+    """Weights of one tile along one axis: 0 outside its zones, 1 between them, a line inside them."""
+    position = torch.arange(start * scale, end * scale, device=device) + 0.5
+    weight = torch.ones_like(position)
+    for zone, sign in zip(zones, (1, -1)):
+        if zone is not None:
+            zone_start, zone_end = zone[0] * scale, zone[1] * scale
+            fade_in = ((position - zone_start) / max(zone_end - zone_start, 1e-3)).clamp(0, 1)
+            weight = weight * (fade_in if sign == 1 else 1 - fade_in)
+    return weight

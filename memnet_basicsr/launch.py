@@ -1,0 +1,249 @@
+"""Between the command line and BasicSR's pipeline: the option file is checked, errors become one line, runs find a place.
+
+BasicSR's ``train.py`` and ``test.py`` stay as they are, also when they run as a script, where their functions live in
+``__main__``. Both call ``parse_options`` first; the wrapper here checks the option file, and exchanges in the calling
+module the few functions that are repaired or that our models and data sets need (:func:`adopt`).
+"""
+import argparse
+import difflib
+import os
+import sys
+import yaml
+from basicsr import data as stock_data
+from basicsr.utils import options as stock_options
+from basicsr.utils import registry
+from collections import OrderedDict
+from functools import partial, wraps
+from os import path as osp
+
+from . import compat
+from .data.sampling import EpochSampler, SeededDataset
+from .errors import UsageError
+
+_required = dict(train=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger'),
+                 test=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'val'))
+
+
+class Options(OrderedDict):
+    """BasicSR's option dict, whose ``root_path`` stays where this run writes.
+
+    ``train_pipeline`` stores its own root there after parsing, which is site-packages for an installed BasicSR.
+    """
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, compat.run_root(value) if key == 'root_path' else value)
+
+
+def install():
+    """Put the wrapper in place of ``parse_options`` wherever BasicSR has it. Idempotent."""
+    if hasattr(stock_options.parse_options, '__wrapped__'):
+        return
+    parse_options = _wrap(stock_options.parse_options)
+    for name in ('basicsr.utils.options', 'basicsr.train', 'basicsr.test'):
+        if name in sys.modules:
+            sys.modules[name].parse_options = parse_options
+
+
+def _wrap(stock):
+
+    @wraps(stock)
+    def parse_options(root_path, is_train=True):
+        caller = sys._getframe(1)
+        from_pipeline = caller.f_code.co_name in ('train_pipeline', 'test_pipeline')
+        if from_pipeline:
+            sys.excepthook = partial(_excepthook, sys.excepthook)
+        compat.accept_local_rank_spelling(sys.argv)
+        parser = argparse.ArgumentParser(add_help=False)
+        parser.add_argument('-opt', type=str)
+        path = parser.parse_known_args()[0].opt
+        if path is not None:
+            check_options(load_yaml(path), path, is_train)
+        opt, args = stock(compat.run_root(root_path), is_train)
+        opt = Options(opt)
+        if from_pipeline:
+            adopt(caller.f_globals, opt)
+        return opt, args
+
+    return parse_options
+
+
+def _excepthook(previous, kind, error, traceback):
+    """Print a mistake of the user as one line; everything else as before."""
+    if issubclass(kind, UsageError):
+        # a worker of the loader sends its traceback as the text: the message is its last line
+        text = str(error).strip().splitlines()[-1] if 'Original Traceback' in str(error) else str(error)
+        sys.stderr.write(f'error: {text.split("UsageError: ")[-1]}\n')
+    else:
+        previous(kind, error, traceback)
+
+
+def load_yaml(path):
+    """Read an option file as BasicSR does.
+
+    Args:
+        path (str): Path of the option file.
+
+    Returns:
+        OrderedDict: The options.
+
+    Raises:
+        UsageError: The file is missing, is not YAML, or is not a mapping of options.
+    """
+    if not osp.isfile(path):
+        near = _near(osp.basename(path), os.listdir(osp.dirname(path) or '.')) if osp.isdir(osp.dirname(path)
+                                                                                           or '.') else ''
+        raise UsageError(f'option file {path} does not exist (current directory: {os.getcwd()}){near}')
+    try:
+        with open(path, encoding='utf-8') as f:
+            opt = yaml.load(f, Loader=stock_options.ordered_yaml()[0])
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, 'problem_mark', None)
+        where = f', line {mark.line + 1}' if mark else ''
+        raise UsageError(f'option file {path}{where} is not YAML: {getattr(error, "problem", None) or error}') from None
+    if not isinstance(opt, dict):
+        raise UsageError(f'option file {path} holds no options (a mapping `key: value` is wanted)')
+    return opt
+
+
+def check_options(opt, path, is_train=True):
+    """Check what can be checked before anything is opened or written.
+
+    Args:
+        opt (dict): Options as read from the file.
+        path (str): Path of the option file, for the messages.
+        is_train (bool): Whether they are for training. Default: True.
+
+    Raises:
+        UsageError: A block is missing, a type is in no registry, or a data root does not exist.
+    """
+    for key in _required['train' if is_train else 'test']:
+        if opt.get(key) is None:
+            raise UsageError(f'{path}: `{key}:` is missing{_near(key, opt)}')
+    _check_type(opt['model_type'], registry.MODEL_REGISTRY, 'model_type', path)
+    for key, block in opt.items():
+        if key.startswith('network_') and isinstance(block, dict):
+            _check_type(block.get('type'), registry.ARCH_REGISTRY, f'{key}: type', path)
+    for phase, block in opt['datasets'].items():
+        place = f'datasets: {phase}'
+        _check_type(block.get('type'), registry.DATASET_REGISTRY, f'{place}: type', path)
+        for name, metric in (block.get('metrics') or {}).items():
+            _check_type(metric.get('type'), registry.METRIC_REGISTRY, f'{place}: metrics: {name}: type', path)
+        for key in ('dataroot_gt', 'dataroot_lq', 'dataroot_mask'):
+            check_data_root(block.get(key), f'{path}: {place}: {key}')
+    if is_train and 'train' not in opt['datasets']:
+        raise UsageError(f'{path}: `datasets: train:` is missing')
+    for key, block in (opt.get('train') or {}).items():
+        if key.endswith('_opt') and isinstance(block, dict) and 'type' in block:
+            _check_type(block['type'], registry.LOSS_REGISTRY, f'train: {key}: type', path)
+    for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
+        _check_type(metric.get('type'), registry.METRIC_REGISTRY, f'val: metrics: {name}: type', path)
+
+
+def check_data_root(root, place):
+    """Check that a data root, if one is named, can hold pictures.
+
+    Args:
+        root (str | None): Folder or LMDB.
+        place (str): Where it was named, for the message.
+
+    Raises:
+        UsageError: It does not exist, is empty, or is an LMDB without meta file.
+    """
+    if not isinstance(root, str):
+        return
+    root = osp.expanduser(root)
+    if not osp.isdir(root):
+        raise UsageError(f'{place}: {root} does not exist (current directory: {os.getcwd()})')
+    if root.rstrip('/').endswith('.lmdb') and not osp.isfile(osp.join(root, 'meta_info.txt')):
+        raise UsageError(f'{place}: {root} has no meta_info.txt: make the LMDB again '
+                         'with scripts/data_preparation/create_lmdb.py')
+    if not any(os.scandir(root)):
+        raise UsageError(f'{place}: {root} is empty')
+
+
+def _check_type(name, known, place, path):
+    if not isinstance(name, str):
+        raise UsageError(f'{path}: `{place}` is missing')
+    if name not in known and f'{name}_basicsr' not in known:
+        raise UsageError(f"{path}: {place}: no '{name}' is registered{_near(name, known.keys())}")
+
+
+def _near(name, known):
+    """Near names as the end of a message."""
+    folded = {str(v).lower(): str(v) for v in known}
+    near = [folded[v] for v in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
+    return f'; near: {", ".join(near)}' if near else ''
+
+
+def adopt(module, opt):
+    """Exchange functions of a running ``train.py`` or ``test.py``.
+
+    Args:
+        module (dict): Global names of the script.
+        opt (Options): Its options.
+    """
+    if 'load_resume_state' in module:
+        module['load_resume_state'] = compat.load_resume_state
+    if 'create_train_val_dataloader' in module:
+        module['build_dataloader'] = partial(build_dataloader, run_opt=opt)
+        module['create_train_val_dataloader'] = _checked(module['create_train_val_dataloader'])
+    module['get_env_info'] = _with_plugin_info(module['get_env_info'])
+
+
+def _with_plugin_info(stock):
+    if hasattr(stock, '__wrapped__'):
+        return stock
+    return wraps(stock)(lambda: f'{stock()}\n{compat.report()}')
+
+
+def uses_seeded_samples(model_type, dataset):
+    """Whether samples are seeded by :mod:`memnet_basicsr.data.sampling`: for our models or our data sets only."""
+    classes = type(dataset), registry.MODEL_REGISTRY.get(model_type)
+    package = __package__.split('.')[0]
+    return any(base.__module__.split('.')[0] == package for cls in classes for base in cls.__mro__)
+
+
+def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, seed=None, *, run_opt):
+    """BasicSR's ``build_dataloader``, with seeded samples for our models and data sets.
+
+    Args:
+        run_opt (Options): All options of the run; the others as in BasicSR.
+
+    Raises:
+        UsageError: The data set is too small for one batch.
+    """
+    if dataset_opt['phase'] != 'train':
+        return stock_data.build_dataloader(dataset, dataset_opt, num_gpu, dist, sampler, seed)
+    ratio = dataset_opt.get('dataset_enlarge_ratio', 1)
+    batch_size = dataset_opt['batch_size_per_gpu']
+    loader_batch_size = batch_size if dist else batch_size * max(num_gpu, 1)
+    if len(dataset) * ratio < loader_batch_size * run_opt['world_size']:
+        raise UsageError(
+            f'datasets: train: {len(dataset)} picture(s) are too few for one batch of '
+            f'{loader_batch_size * run_opt["world_size"]}: lower batch_size_per_gpu or set dataset_enlarge_ratio to '
+            f'{-(-loader_batch_size * run_opt["world_size"] // max(len(dataset), 1))} or more')
+    if not uses_seeded_samples(run_opt['model_type'], dataset):
+        return stock_data.build_dataloader(dataset, dataset_opt, num_gpu, dist, sampler, seed)
+    start = run_opt.get('resume_position', (0, 0))
+    sampler = EpochSampler(sampler, ratio, batch_size, loader_batch_size, seed, start)
+    run_opt['iters_per_epoch'] = sampler.num_iter
+    return stock_data.build_dataloader(SeededDataset(dataset), dataset_opt, num_gpu, dist, sampler, seed)
+
+
+def _checked(create_train_val_dataloader):
+    """Row 21: stop before a training that would end early."""
+    if hasattr(create_train_val_dataloader, '__wrapped__'):
+        return create_train_val_dataloader
+
+    @wraps(create_train_val_dataloader)
+    def wrapper(opt, logger):
+        result = create_train_val_dataloader(opt, logger)
+        train_loader, _, _, total_epochs, total_iters = result
+        if len(train_loader) * (total_epochs + 1) < total_iters:
+            raise UsageError(
+                f'datasets: train: the last incomplete batch of each epoch is dropped, so that training would end at '
+                f'iteration {len(train_loader) * (total_epochs + 1)} of {total_iters}: set dataset_enlarge_ratio to '
+                f'{10 * opt["datasets"]["train"].get("dataset_enlarge_ratio", 1)} or more')
+        return result
+
+    return wrapper

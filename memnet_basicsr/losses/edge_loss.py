@@ -1,0 +1,68 @@
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from basicsr.losses.basic_loss import charbonnier_loss
+from basicsr.utils.registry import LOSS_REGISTRY
+from ..errors import UsageError
+
+
+def laplacian(img):
+    """Finest level of the Laplacian pyramid of Burt and Adelson: img - expand(reduce(img)).
+
+    With B the separable blur by [.05, .25, .4, .25, .05] (edge pixels repeated), reduce keeps every second pixel of
+    B(img), from the first one on, and expand puts zeros between them and returns 4 B of that.
+
+    Args:
+        img (Tensor): (N, C, H, W), of any size.
+
+    Returns:
+        Tensor: Like ``img``; 0 where the picture is constant, but for two pixels along the border, where the repeated
+        pixels of the last blur are not those of a larger picture. (Published uses of this loss have it so, too.)
+    """
+    kernel = torch.tensor([.05, .25, .4, .25, .05], dtype=img.dtype, device=img.device)
+    kernel = torch.outer(kernel, kernel).expand(img.shape[1], 1, 5, 5)
+
+    def blur(x, scale=1):
+        return F.conv2d(F.pad(x, (2, 2, 2, 2), mode='replicate'), scale * kernel, groups=x.shape[1])
+
+    sparse = torch.zeros_like(img)
+    sparse[:, :, ::2, ::2] = blur(img)[:, :, ::2, ::2]
+    return img - blur(sparse, 4)
+
+
+@LOSS_REGISTRY.register()
+class EdgeLoss(nn.Module):
+    """Charbonnier loss between the edges (Laplacians) of two pictures, mean of sqrt((Lap(x) - Lap(y))^2 + eps^2).
+
+    Multi-Stage Progressive Image Restoration, https://arxiv.org/abs/2102.02808; MemoryNet adds 0.05 times this to the
+    Charbonnier loss of each stage. The Laplacian is that of :func:`laplacian`.
+
+    Args:
+        loss_weight (float): Factor of the loss. Default: 1.0.
+        reduction (str): 'none', 'mean' or 'sum'. Default: 'mean'.
+        eps (float): Difference below which the loss is quadratic. BasicSR's CharbonnierLoss takes its square.
+            Default: 1e-3.
+
+    Raises:
+        UsageError: An unknown reduction.
+    """
+
+    def __init__(self, loss_weight=1.0, reduction='mean', eps=1e-3):
+        super().__init__()
+        if reduction not in ('none', 'mean', 'sum'):
+            raise UsageError(f"EdgeLoss: reduction must be 'none', 'mean' or 'sum', got '{reduction}'")
+        self.loss_weight = loss_weight
+        self.reduction = reduction
+        self.eps = eps
+
+    def forward(self, pred, target, weight=None):
+        """
+        Args:
+            pred (Tensor): (N, C, H, W), any range.
+            target (Tensor): (N, C, H, W).
+            weight (Tensor | None): (N, 1 or C, H, W), weight of each pixel. Default: None.
+        """
+        edges = laplacian(pred - target)  # the Laplacian is linear: one of the difference instead of two
+        return self.loss_weight * charbonnier_loss(
+            edges, torch.zeros_like(edges), weight, eps=self.eps**2, reduction=self.reduction)

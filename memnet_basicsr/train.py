@@ -1,0 +1,9 @@
+"""Train from an option file, with BasicSR's own pipeline: ``python -m memnet_basicsr.train -opt options/<name>.yml``.
+
+It does what ``python basicsr/train.py`` does, without the start-up hook. Runs are written below the current directory.
+"""
+import os
+from basicsr.train import train_pipeline
+
+if __name__ == '__main__':
+    train_pipeline(os.getcwd())

@@ -1,0 +1,64 @@
+"""Write one or several folders of pictures into an LMDB: <root>/<set>/<split>_<kind>.lmdb.
+
+Examples, for the default MemNet denoiser (gray, trained on BSDS500 train + test, validated on BSD68):
+
+    python scripts/data_preparation/create_lmdb.py --input BSDS500/train BSDS500/test --set BSDS500 \
+        --split train+test --gray --expect 400
+    python scripts/data_preparation/create_lmdb.py --input BSD68 --set BSD68 --split test --gray --expect 68
+
+They write datasets/BSDS500/train+test_gray.lmdb and datasets/BSD68/test_gray.lmdb below the current directory.
+Luminance for JPEG and super-resolution (--y), colour (neither), sub-images of large pictures:
+
+    python scripts/data_preparation/create_lmdb.py --input T91 BSDS500/train --set 291 --split train --y --expect 291
+    python scripts/data_preparation/create_lmdb.py --input DIV2K/HR --set DIV2K --split train --crop-size 480 --step 240
+
+Safe to run twice: an LMDB made from the same files is kept, one made from others is replaced only with --overwrite.
+"""
+import argparse
+import sys
+from os import path as osp
+
+from memnet_basicsr.data.lmdb_preparation import folder_pictures, prepare_lmdb
+from memnet_basicsr.data.lmdb_util import lmdb_pictures
+from memnet_basicsr.errors import UsageError
+
+
+def main(args=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--input', nargs='+', required=True, help='folders of pictures (subfolders do not count)')
+    parser.add_argument('--set', required=True, help='name of the data set, e.g. BSDS500')
+    parser.add_argument('--split', required=True, help='name of the split, e.g. train')
+    parser.add_argument('--root', default='datasets', help='folder of all data sets. Default: datasets')
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        '--gray',
+        dest='color',
+        action='store_const',
+        const='gray',
+        default='rgb',
+        help='gray, 0.2989 R + 0.5870 G + 0.1140 B')
+    kind.add_argument('--y', dest='color', action='store_const', const='y', help="MATLAB's Y of YCbCr, 16..235")
+    parser.add_argument('--crop-size', type=int, help='cut sub-images of this side in pixels')
+    parser.add_argument('--step', type=int, help='distance between sub-images. Default: the crop size')
+    parser.add_argument('--expect', type=int, help='number of pictures that must be found')
+    parser.add_argument('--overwrite', action='store_true', help='replace an LMDB made from other pictures or settings')
+    args = parser.parse_args(args)
+
+    files = folder_pictures(args.input)
+    expected = 'not given' if args.expect is None else args.expect
+    print(f'{len(files)} pictures found in {", ".join(args.input)} (expected: {expected})')
+    if args.expect is not None and len(files) != args.expect:
+        raise UsageError(f'{len(files)} pictures instead of {args.expect}; nothing was written')
+    target = osp.join(args.root, args.set, f'{args.split}_{args.color}.lmdb')
+    count = prepare_lmdb(target, files, args.color, args.crop_size, args.step, args.overwrite)
+    if count:
+        print(f'wrote {target}: {count} pictures')
+    else:
+        print(f'kept {target}: it is up to date ({len(lmdb_pictures(target))} pictures)')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except UsageError as error:
+        sys.exit(f'Error: {error}')

@@ -1,0 +1,1 @@
+"""Readable implementations written from the definitions: what the package's networks are checked against."""

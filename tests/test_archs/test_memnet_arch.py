@@ -1,0 +1,266 @@
+import copy
+import numpy as np
+import pytest
+import torch
+from os import path as osp
+
+from memnet_basicsr.archs.memnet_arch import MemNet, PreActConv
+from memnet_basicsr.archs.memnet_caffe import convert_caffe_blobs
+from memnet_basicsr.errors import UsageError
+from tests.reference.memnet_plain import PlainMemNet
+
+VECTOR = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'data', 'memnet_caffe_m2r3c8.npz')
+SMALL = dict(num_feat=8, num_block=3, num_recursion=2)
+VARIANTS = {
+    'default': {},
+    'basic': dict(multi_supervised=False),
+    'NL': dict(long_term=False),
+    'NS': dict(short_term=False),
+    'NL and NS': dict(long_term=False, short_term=False),
+    'unshared': dict(shared_recursion=False),
+    'colour': dict(num_in_ch=3),
+    'one block, one recursion': dict(num_block=1, num_recursion=1),
+}
+
+
+def randomize(net, seed=0):
+    """Give every parameter and statistic a value of its own, BatchNorm's neutral start included."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in net.state_dict().items():
+        if name.endswith('running_var'):
+            value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+        elif value.is_floating_point() and value.dim() < 2:
+            value.add_(0.1 * torch.randn(value.shape, generator=generator))
+    return net
+
+
+def pair(seed=0, **kwargs):
+    """The network and its plain specification with the same weights, in float64."""
+    torch.manual_seed(seed)
+    net = randomize(MemNet(**{**SMALL, **kwargs}), seed).double()
+    plain = PlainMemNet(**{**SMALL, **kwargs}).double()
+    plain.load_state_dict(net.state_dict())
+    return net, plain
+
+
+def caffe_blobs():
+    with np.load(VECTOR) as data:
+        return {name.removeprefix('blob:'): data[name] for name in data.files if name.startswith('blob:')}
+
+
+@pytest.mark.parametrize('kwargs, count', [
+    (dict(), 695497),
+    (dict(multi_supervised=False), 694851),
+    (dict(num_block=4), 447175),
+    (dict(num_recursion=8), 749257),
+    (dict(num_block=10, num_recursion=10), 1422029),
+])
+def test_parameter_count(kwargs, count):
+    net = MemNet(**kwargs)
+    assert sum(p.numel() for p in net.parameters()) == count
+    if not kwargs:  # the paper's 677K
+        assert sum(p.numel() for p in net.parameters() if p.dim() == 4) == 676992
+
+
+def test_initialization():
+    torch.manual_seed(0)
+    net = MemNet(num_block=2, num_recursion=2)
+    assert net.ensemble_weight.tolist() == [0.5, 0.5]
+    convs = {name: m for name, m in net.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    for conv in convs.values():
+        assert not conv.bias.any()
+    for name in ('memory_blocks.0.conv_a.0', 'memory_blocks.1.gate.conv'):
+        weight = convs[name].weight
+        assert weight.std().item() == pytest.approx((2 / weight[0].numel())**0.5, rel=0.03)
+
+
+def test_published_vector():
+    config, state = convert_caffe_blobs(caffe_blobs())
+    assert config == dict(num_in_ch=1, num_feat=8, num_block=2, num_recursion=3)
+    net = MemNet(**config).eval()
+    net.load_state_dict(state)
+    with np.load(VECTOR) as data:
+        x = torch.from_numpy(data['input'])
+        with torch.no_grad():
+            np.testing.assert_allclose(net(x), data['output'], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(net.deploy()(x), data['output'], rtol=0, atol=1e-5)
+            net.training = True  # all outputs, while the BatchNorms use their stored statistics
+            outputs = net(x)
+        assert len(outputs) == 3
+        for output, name in zip(outputs, ('output', 'output_01', 'output_02')):
+            np.testing.assert_allclose(output, data[name], rtol=0, atol=1e-5)
+    plain = PlainMemNet(**config).eval()
+    plain.load_state_dict(state)
+    with torch.no_grad():
+        for output, expected in zip(outputs, plain(x)):
+            torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_training_equals_plain(variant):
+    net, plain = pair(**VARIANTS[variant])
+    channels = net.fenet.conv.in_channels
+    for seed in range(2):  # two steps: the second sees moved statistics and weights
+        torch.manual_seed(seed)
+        x = torch.rand(3, channels, 7, 9, dtype=torch.float64).requires_grad_()
+        x_plain = x.detach().clone().requires_grad_()
+        outputs, expected = net(x), plain(x_plain)
+        if variant == 'basic':
+            assert isinstance(outputs, torch.Tensor)
+            outputs = [outputs]
+        assert len(outputs) == len(expected)
+        for output, other in zip(outputs, expected):
+            torch.testing.assert_close(output, other, rtol=1e-10, atol=1e-10)
+        for module, ys in ((net, outputs), (plain, expected)):
+            module.zero_grad()
+            sum((y * (i + 1)).sin().sum() for i, y in enumerate(ys)).backward()
+        torch.testing.assert_close(x.grad, x_plain.grad, rtol=1e-8, atol=1e-9)
+        with torch.no_grad():
+            for (name, p), q in zip(net.named_parameters(), plain.parameters()):
+                # a BatchNorm follows every bias but the last and takes it away: its gradient is 0 up to rounding
+                assert (p.grad.abs().max() > 1e-8) or (name.endswith('.bias') and 'conv' in name), name
+                torch.testing.assert_close(p.grad, q.grad, rtol=1e-8, atol=1e-9, msg=lambda m, name=name: f'{name} {m}')
+                p -= 0.01 * p.grad
+                q -= 0.01 * q.grad
+        for (name, value), other in zip(net.named_buffers(), plain.buffers()):
+            torch.testing.assert_close(value, other, rtol=1e-10, atol=1e-10, msg=lambda m, name=name: f'{name} {m}')
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_evaluation_equals_plain(variant):
+    net, plain = pair(**VARIANTS[variant])
+    before = copy.deepcopy(net.state_dict())
+    x = torch.rand(2, net.fenet.conv.in_channels, 9, 6, dtype=torch.float64)
+    net.eval()
+    plain.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), plain(x)[0], rtol=1e-10, atol=1e-10)
+    # with gradients (frozen statistics)
+    for module, output in ((net, net(x)), (plain, plain(x)[0])):
+        output.square().sum().backward()
+    for (name, p), q in zip(net.named_parameters(), plain.parameters()):
+        assert p.grad.abs().max() > 1e-8, name
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-8, atol=1e-9)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_gate_is_one_batchnorm_and_convolution_of_the_concatenation():
+    torch.manual_seed(0)
+    gate = randomize(PreActConv(12, 4, 1))
+    plain = copy.deepcopy(gate)
+    sources = [torch.rand(2, c, 5, 4) for c in (3, 4, 5)]
+    out, start = None, 0
+    for source in sources:
+        out = gate(source, start, out)
+        start += source.shape[1]
+    expected = plain.conv(plain.norm(torch.cat(sources, 1)).relu())
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-5)
+    for value, other in zip(gate.buffers(), plain.buffers()):
+        torch.testing.assert_close(value, other, rtol=0, atol=1e-6)
+    assert gate.norm.num_batches_tracked == 1
+
+
+def test_float32_gradients_equal_plain():
+    torch.manual_seed(0)
+    net = MemNet(num_feat=16, num_block=3, num_recursion=3)
+    plain = PlainMemNet(num_feat=16, num_block=3, num_recursion=3)
+    plain.load_state_dict(net.state_dict())
+    x = torch.rand(4, 1, 15, 15)
+    for module in (net, plain):
+        sum(y.square().mean() for y in module(x)).backward()
+    for (name, p), q in zip(net.named_parameters(), plain.parameters()):
+        if name == 'recon_conv.bias' or not ('conv' in name and name.endswith('.bias')):  # those are rounding alone
+            scale = q.grad.abs().max()
+            torch.testing.assert_close(p.grad / scale, q.grad / scale, rtol=0, atol=1e-4, msg=name)
+
+
+def test_keeps_no_activation_that_is_cheap_to_recompute():
+    """Kept for the backward pass: the input of each BatchNorm. The plain form also keeps what each ReLU returns."""
+    net, plain = pair()
+    x = torch.rand(2, 1, 12, 12, dtype=torch.float64)
+
+    def kept(module):
+        sizes = {}
+
+        def pack(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            outputs = module(x)
+        parameters = {p.untyped_storage().data_ptr() for p in module.parameters()}
+        del outputs
+        return sum(size for pointer, size in sizes.items() if pointer not in parameters)
+
+    assert kept(net) < 0.45 * kept(plain)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 7), (31, 31), (17, 40)])
+def test_any_size(size):
+    net = randomize(MemNet(**SMALL)).eval()
+    x = torch.rand(1, 1, *size)
+    with torch.no_grad():
+        y = net(x)
+        assert y.shape == x.shape
+        torch.testing.assert_close(net.deploy()(x), y, rtol=0, atol=1e-5)
+    net.train()
+    assert [tuple(v.shape) for v in net(torch.rand(2, 1, *size))] == [(2, 1, *size)] * 4
+
+
+def test_supervise_final():
+    torch.manual_seed(0)
+    final = MemNet(supervise='final', **SMALL)
+    every = MemNet(**SMALL)
+    every.load_state_dict(final.state_dict())
+    x = torch.rand(2, 1, 8, 8)
+    torch.testing.assert_close(final(x), every(x)[0])
+    final.eval()
+    every.eval()
+    with torch.no_grad():
+        assert torch.equal(final(x), every(x))
+
+
+def test_result_is_the_weighted_sum():
+    net = randomize(MemNet(**SMALL))
+    result, *outputs = net(torch.rand(2, 1, 8, 8))
+    torch.testing.assert_close(result, torch.einsum('m,mnchw->nchw', net.ensemble_weight, torch.stack(outputs)))
+
+
+def test_reload(tmp_path):
+    net = randomize(MemNet(**SMALL)).eval()
+    torch.save(net.state_dict(), tmp_path / 'net.pth')
+    other = MemNet(**SMALL).eval()
+    other.load_state_dict(torch.load(tmp_path / 'net.pth', weights_only=True))
+    x = torch.rand(1, 1, 9, 9)
+    with torch.no_grad():
+        assert torch.equal(net(x), other(x))
+
+
+def test_autocast():
+    torch.manual_seed(0)
+    net = MemNet(**SMALL)
+    reference = copy.deepcopy(net)
+    x = torch.rand(4, 1, 12, 12)
+    with torch.autocast('cpu', torch.bfloat16):
+        outputs = net(x)
+    expected = reference(x)
+    for ys in (outputs, expected):
+        sum(y.float().square().mean() for y in ys).backward()
+    for y, other in zip(outputs, expected):
+        torch.testing.assert_close(y.float(), other, rtol=0.05, atol=0.05)
+    for (name, p), q in zip(net.named_parameters(), reference.parameters()):
+        assert p.grad.dtype == torch.float32 and torch.isfinite(p.grad).all(), name
+        if p.dim() == 4:
+            assert torch.cosine_similarity(p.grad.flatten(), q.grad.flatten(), dim=0) > 0.98, name
+
+
+@pytest.mark.parametrize('kwargs, word', [
+    (dict(num_in_ch=1, num_out_ch=3), 'num_out_ch'),
+    (dict(supervise='last'), 'supervise'),
+    (dict(num_block=0), 'num_block'),
+    (dict(num_recursion=2.5), 'num_recursion'),
+])
+def test_bad_arguments(kwargs, word):
+    with pytest.raises(UsageError, match=word):
+        MemNet(**kwargs)

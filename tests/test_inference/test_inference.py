@@ -1,0 +1,262 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn as nn
+
+from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference import Inference
+from memnet_basicsr.inference.ensemble import restore_by_ensemble
+from memnet_basicsr.inference.local_statistics import local_statistics, window_mean
+from memnet_basicsr.inference.padding import pad_to_multiple
+from memnet_basicsr.inference.tiling import tile_spans
+
+
+class ConvNet(nn.Module):
+    """Looks 3 pixels far; scale by pixel shuffle."""
+
+    def __init__(self, channels=1, scale=1, pad_multiple=None):
+        super().__init__()
+        torch.manual_seed(1)
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 6, 3, 1, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, 1, 1), nn.ReLU(),
+            nn.Conv2d(6, channels * scale**2, 3, 1, 1), nn.PixelShuffle(scale))
+        self.scale = scale
+        if pad_multiple:
+            self.pad_multiple = pad_multiple
+        self.largest = 0
+
+    def forward(self, x):
+        self.largest = max(self.largest, x.size(2) * x.size(3))
+        assert x.size(2) % getattr(self, 'pad_multiple', 1) == x.size(3) % getattr(self, 'pad_multiple', 1) == 0
+        out = F.interpolate(x, scale_factor=self.scale, mode='nearest') + self.body(x)
+        return [out, x] if self.training else out
+
+
+def picture(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# ---------------------------------------- padding ----------------------------------------
+
+
+@pytest.mark.parametrize('h, w', [(5, 7), (8, 16), (9, 15)])
+def test_padding_equals_torch_where_torch_can(h, w):
+    img = picture(2, 3, h, w)
+    want = F.pad(img, (0, -w % 8, 0, -h % 8), mode='reflect')
+    assert torch.equal(pad_to_multiple(img, 8), want)
+
+
+def test_padding_of_tiny_pictures_reflects_again():
+    row = torch.tensor([0., 1., 2.]).view(1, 1, 1, 3)
+    out = pad_to_multiple(row, 8)
+    assert out.shape == (1, 1, 8, 8)
+    assert out[0, 0].tolist() == [[0, 1, 2, 1, 0, 1, 2, 1]] * 8
+
+
+@pytest.mark.parametrize('scale', [1, 3])
+@pytest.mark.parametrize('size', [(1, 1), (1, 9), (2, 3), (8, 8), (13, 21)])
+def test_any_size_with_a_multiple(size, scale):
+    net = ConvNet(3, scale, pad_multiple=8)
+    img = picture(1, 3, *size)
+    out = Inference()(net, img)
+    assert out.shape == (1, 3, size[0] * scale, size[1] * scale)
+    # far from the padded edges nothing can differ from the network without padding
+    net.pad_multiple = 1
+    inner = slice(0, max(size[0] - 3, 0) * scale), slice(0, max(size[1] - 3, 0) * scale)
+    torch.testing.assert_close(out[..., inner[0], inner[1]], net.eval()(img)[..., inner[0], inner[1]])
+
+
+def test_option_overrides_the_declared_multiple_and_window_size_counts():
+    net = ConvNet()
+    net.window_size = 5
+    sizes = []
+    net.register_forward_pre_hook(lambda m, args: sizes.append(tuple(args[0].shape[2:])))
+    Inference()(net, picture(1, 1, 6, 11))
+    Inference(pad_multiple=4)(net, picture(1, 1, 6, 11))
+    assert sizes == [(10, 15), (8, 12)]
+
+
+# ---------------------------------------- tiles ----------------------------------------
+
+
+@pytest.mark.parametrize('scale', [1, 2])
+@pytest.mark.parametrize('size', [(64, 64), (37, 101), (20, 5), (1, 70), (33, 31)])
+def test_tiles_equal_the_whole_picture_where_the_overlap_covers_the_field(size, scale):
+    net = ConvNet(1, scale).eval()
+    img = picture(2, 1, *size)
+    with torch.no_grad():
+        want = net(img)
+    net.largest = 0
+    out = Inference(tile=24, tile_overlap=8)(net, img)  # 3/8 of 8 = 3 pixels, the radius
+    assert (out - want).abs().max() < 1e-6
+    assert net.largest <= 24 * 24
+
+
+def test_tiles_are_aligned_with_the_multiple():
+    net = ConvNet(pad_multiple=4)
+    starts = [v[0] for v in tile_spans(64, 22, 6, 4)]
+    assert all(v % 4 == 0 for v in starts)
+    out = Inference(tile=22, tile_overlap=8)(net, picture(1, 1, 61, 47))
+    whole = Inference()(net, picture(1, 1, 61, 47))
+    assert (out - whole).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize('size, tile, overlap', [(100, 30, 10), (31, 30, 15), (1000, 64, 32), (77, 8, 0), (7, 30, 10)])
+def test_spans_cover_the_axis_with_at_least_the_overlap(size, tile, overlap):
+    spans = tile_spans(size, tile, overlap)
+    assert spans[0][0] == 0 and spans[-1][1] == size
+    assert {end - start for start, end, _, _ in spans} == {min(tile, size)}
+    for (_, end, _, out_zone), (start, _, in_zone, _) in zip(spans[:-1], spans[1:]):
+        assert end - start >= overlap and out_zone == in_zone and start <= out_zone[0] <= out_zone[1] <= end
+    zones = [v[2] for v in spans[1:]]
+    assert all(a[1] <= b[0] for a, b in zip(zones[:-1], zones[1:]))
+
+
+def test_tiles_beyond_the_field_stay_below_one_gray_level():
+    # a wide smoothing filter looks 20 pixels far, the overlap of 16 covers 6; the picture is a smooth ramp with waves
+    class Smooth(nn.Module):
+
+        def forward(self, x):
+            kernel = torch.exp(-torch.arange(-20., 21.)**2 / 18)
+            kernel = kernel / kernel.sum()
+            x = F.conv2d(F.pad(x, (20, 20, 20, 20), mode='replicate'), kernel.view(1, 1, 1, -1))
+            return F.conv2d(x, kernel.view(1, 1, -1, 1))
+
+    y, x = torch.meshgrid(torch.arange(150.), torch.arange(170.), indexing='ij')
+    img = (0.5 + 0.3 * torch.sin(x / 9) * torch.cos(y / 13))[None, None]
+    diff = (Inference(tile=64, tile_overlap=16)(Smooth(), img) - Smooth()(img)).abs().max()
+    assert 1e-6 < diff < 1 / 255
+
+
+def test_tiles_refuse_a_network_that_shrinks():
+    with pytest.raises(RuntimeError, match='neither padded nor tiled'):
+        Inference(tile=16, tile_overlap=4)(nn.AvgPool2d(2), picture(1, 1, 32, 32))
+
+
+# ---------------------------------------- ensemble ----------------------------------------
+
+
+def test_ensemble_is_the_mean_over_the_dihedral_group():
+    net = ConvNet(1, 2).eval()
+    img = picture(1, 1, 9, 14)
+    outs = []
+    with torch.no_grad():
+        for turns in range(4):
+            for mirror in (False, True):
+                v = torch.rot90(img, turns, (2, 3))
+                out = net(v.flip(3)).flip(3) if mirror else net(v)
+                outs.append(torch.rot90(out, -turns, (2, 3)))
+    assert torch.stack(outs).std(0).max() > 1e-3  # the eight differ
+    want = torch.stack(outs).mean(0)
+    assert (restore_by_ensemble(net, img) - want).abs().max() < 1e-6
+    for options in ({}, dict(tile=10, tile_overlap=5, pad_multiple=1)):
+        out = Inference(self_ensemble=True, **options)(net, img)
+        assert out.shape == want.shape
+    assert (Inference(self_ensemble=True)(net, img) - want).abs().max() < 1e-6
+
+
+def test_ensemble_makes_the_result_equivariant():
+    net = ConvNet()
+    img = picture(1, 1, 7, 12)
+    path = Inference(self_ensemble=True)
+    assert (path(net, img.flip(2)).flip(2) - path(net, img)).abs().max() < 1e-6
+    assert (path(net, img.transpose(2, 3)).transpose(2, 3) - path(net, img)).abs().max() < 1e-6
+
+
+# ---------------------------------------- precision, mode ----------------------------------------
+
+
+@pytest.mark.parametrize('precision, bound', [('bf16', 0.02), ('fp16', 0.003)])
+def test_reduced_precision_is_close_and_gives_float32(precision, bound):
+    net = ConvNet()
+    img = picture(1, 1, 16, 16)
+    whole, reduced = Inference()(net, img), Inference(precision=precision)(net, img)
+    assert reduced.dtype == torch.float32
+    assert 0 < (whole - reduced).abs().max() < bound
+
+
+def test_mode_of_every_module_is_kept_and_no_graph_is_built():
+    net = ConvNet().train()
+    net.body[0].eval()
+    before = [m.training for m in net.modules()]
+    out = Inference()(net, picture(1, 1, 5, 5))
+    assert [m.training for m in net.modules()] == before
+    assert not out.requires_grad and out.shape == (1, 1, 5, 5)
+
+
+def test_first_of_a_list_is_the_result():
+
+    class Two(nn.Module):
+
+        def forward(self, x):
+            return x + 1, x
+
+    img = picture(1, 1, 4, 4)
+    assert torch.equal(Inference()(Two(), img), img + 1)
+
+
+# ---------------------------------------- local statistics ----------------------------------------
+
+
+def test_window_mean_against_avg_pool():
+    x = picture(2, 3, 12, 17, seed=3)
+    out = window_mean(x, (5, 7))
+    valid = F.avg_pool2d(x.double(), (5, 7), stride=1)
+    want = F.pad(valid, (3, 3, 2, 2), mode='replicate').float()
+    torch.testing.assert_close(out, want, rtol=0, atol=1e-6)
+    torch.testing.assert_close(window_mean(x, (20, 20)), x.mean((2, 3), keepdim=True))
+    assert window_mean(x, (20, 7)).shape == (2, 3, 1, 17)
+
+
+class Attention(nn.Module):
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.down = nn.Conv2d(1, 4, 2, 2)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.gate = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        x = self.down(x)
+        return F.pixel_shuffle(x * torch.sigmoid(self.gate(self.pool(x))), 2)
+
+
+def test_local_statistics_windows_follow_the_training_patch():
+    net = Attention().eval()
+    img = picture(1, 1, 64, 48)
+    with torch.no_grad():
+        x = net.down(img)
+        want = F.pixel_shuffle(x * torch.sigmoid(net.gate(window_mean(x, (12, 12)))), 2)  # 16 / 2 * 1.5
+        out = Inference(local_statistics=16)(net, img)
+        torch.testing.assert_close(out, want)
+        assert (out - net(img)).abs().max() > 1e-4
+        # a window that covers the picture is the global mean; afterwards the network is as before
+        torch.testing.assert_close(Inference(local_statistics=64)(net, img), net(img))
+        assert not net.pool._forward_hooks
+
+
+def test_local_statistics_without_global_pooling_changes_nothing():
+    net = ConvNet().eval()
+    with local_statistics(net, 16, 1):
+        assert net.largest == 0
+
+
+# ---------------------------------------- options ----------------------------------------
+
+
+def test_from_options_takes_its_keys_only():
+    path = Inference.from_options({'tile': 64, 'val_freq': 100, 'metrics': {}, 'self_ensemble': True})
+    assert path == Inference(tile=64, self_ensemble=True)
+    assert Inference.from_options(None) == Inference()
+
+
+@pytest.mark.parametrize('options', [
+    dict(tile=0), dict(tile=1.5), dict(tile=True), dict(tile=32, tile_overlap=17), dict(tile_overlap=-1),
+    dict(tile_overlap=None), dict(precision='fp8'), dict(self_ensemble=1), dict(pad_multiple=0),
+    dict(local_statistics=True)
+])
+def test_contradictions_are_refused_in_one_line(options):
+    with pytest.raises(UsageError) as error:
+        Inference(**options)
+    assert '\n' not in str(error.value) and list(options)[0] in str(error.value)

@@ -1,0 +1,176 @@
+import json
+import numpy as np
+import os
+import pytest
+import socket
+import threading
+import torch
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+
+from basicsr.models.base_model import BaseModel
+from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference import weights as weights_module
+from memnet_basicsr.inference.description import check_description, describe
+from memnet_basicsr.inference.weights import (find_weights, load_network, packaged_weights, read_weights,
+                                              write_weights)
+
+OPT = {'name': 'train_Blur', 'network_g': {'type': 'BlurForTests'}}
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_file_needs_no_option_file(make_weights, suffix, blur_net):
+    path = make_weights(suffix=suffix, offset=0.25, metrics={'psnr': np.float64(28.5)}, note='terms')
+    net, description = load_network(path)
+    assert isinstance(net, blur_net) and not net.training and net.offset.item() == 0.25
+    assert description['network_g'] == {'type': 'BlurForTests'}
+    assert (description['task'], description['color'], description['note']) == ('denoise', 'each', 'terms')
+    assert description['metrics'] == {'psnr': 28.5} and type(description['metrics']['psnr']) is float
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_averaged_parameters_are_preferred(make_weights, suffix):
+    net, _ = load_network(make_weights(suffix=suffix, offset=0.25, ema_offset=0.5))
+    assert net.offset.item() == 0.5
+
+
+def test_file_loads_through_stock_load_network(make_weights, blur_net):
+    path = make_weights(offset=0.25, ema_offset=0.5)
+    for key, want in (('params', 0.25), ('params_ema', 0.5)):
+        net = blur_net()
+        BaseModel({'num_gpu': 0, 'is_train': False}).load_network(net, path, True, key)
+        assert net.offset.item() == want
+
+
+def test_prefix_of_data_parallel_is_dropped(tmp_path, blur_net):
+    params = {f'module.{k}': v for k, v in blur_net().state_dict().items()}
+    write_weights(str(tmp_path / 'a.pth'), params, describe(OPT, 'denoise'))
+    assert load_network(str(tmp_path / 'a.pth'))[0]
+
+
+def test_nothing_in_a_file_is_executed(tmp_path):
+
+    class Evil:
+
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'owned'), )
+
+    torch.save({'params': {}, 'memnet_basicsr': Evil()}, tmp_path / 'a.pth')
+    with pytest.raises(UsageError, match='more than tensors'):
+        read_weights(str(tmp_path / 'a.pth'))
+    assert not (tmp_path / 'owned').exists()
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('damage', ['empty', 'cut', 'text'])
+def test_damaged_files_in_one_line(make_weights, suffix, damage):
+    path = make_weights(suffix=suffix)
+    content = open(path, 'rb').read()
+    with open(path, 'wb') as f:
+        f.write({'empty': b'', 'cut': content[:len(content) // 2], 'text': b'hello world, no weights'}[damage])
+    with pytest.raises(UsageError) as error:
+        load_network(path)
+    assert path in str(error.value) and 'damaged' in str(error.value) and '\n' not in str(error.value)
+
+
+def test_files_that_do_not_say_what_they_are(tmp_path, make_weights, blur_net):
+    path = str(tmp_path / 'a.pth')
+    torch.save({'params': blur_net().state_dict()}, path)
+    with pytest.raises(UsageError, match='no description.*package_weights'):
+        load_network(path)
+    torch.save([1, 2], path)
+    with pytest.raises(UsageError, match='neither params nor params_ema'):
+        load_network(path)
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(network_g={'type': 'Nowhere'}), 'Nowhere.*not registered'),
+    (dict(network_g={'type': 'BlurForTests', 'width': 3}), 'width'),
+    (dict(network_g={'type': 'BlurForTests', 'num_in_ch': 3}), r'do not fit.*mean.weight is \(1, 1, 3, 3\) instead of'),
+    (dict(network_g={}), 'needs network_g'),
+    (dict(task='paint'), 'paint'),
+    (dict(task='sr'), 'factors'),
+    (dict(colour='y'), 'unknown keys: colour'),
+])
+def test_descriptions_that_do_not_fit(make_weights, change, message):
+    path = make_weights()
+    content = torch.load(path, weights_only=True)
+    content['memnet_basicsr'].update(change)
+    torch.save(content, path)
+    with pytest.raises(UsageError, match=message) as error:
+        load_network(path)
+    assert '\n' not in str(error.value)
+
+
+def test_description_is_made_of_plain_values():
+    description = describe({
+        'name': 'a',
+        'network_g': {
+            'type': 'X',
+            'upscale': 2
+        }
+    }, 'sr', scale=(2, ), metrics={'x': torch.tensor(1.5)})
+    assert description == json.loads(json.dumps(description))
+    assert description['scale'] == [2] and description['upscaled_by'] == 'network' and description['color'] == 'y'
+    assert describe(OPT, 'sr', scale=[2, 3])['upscaled_by'] == 'bicubic'
+    with pytest.raises(UsageError):
+        check_description({'network_g': {'type': 'X'}, 'task': 'denoise', 'note': open}, 'it')
+
+
+def test_a_failed_write_keeps_the_old_file(make_weights, monkeypatch, tmp_path):
+    path = make_weights(offset=0.25)
+    before = sorted(os.listdir(tmp_path))
+
+    def full(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='No space'):
+        make_weights(offset=0.5)
+    assert load_network(path)[0].offset.item() == 0.25
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_packaged_names(monkeypatch, tmp_path, make_weights):
+    folder = tmp_path / 'weights'
+    monkeypatch.setattr(weights_module, 'PACKAGED', str(folder))
+    assert packaged_weights() == {}
+    with pytest.raises(UsageError, match='packaged are: none'):
+        find_weights('memnet_denoise')
+    folder.mkdir()
+    for name in ('memnet_denoise.pth', 'memnet_sr.safetensors', 'README.md'):
+        os.link(make_weights(), folder / name)
+    assert list(packaged_weights()) == ['memnet_denoise', 'memnet_sr']
+    assert find_weights('memnet_denoise') == str(folder / 'memnet_denoise.pth')
+    with pytest.raises(UsageError, match='memnet_denoise, memnet_sr .did you mean memnet_denoise') as error:
+        find_weights('memnet_denoize')
+    assert '\n' not in str(error.value)
+
+
+def test_address_is_downloaded_once_and_offline_is_one_line(make_weights, monkeypatch, tmp_path):
+    make_weights(offset=0.25)
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+
+    class Quiet(SimpleHTTPRequestHandler):
+        log_message = lambda *args: None  # noqa: E731
+
+    server = HTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    address = f'http://127.0.0.1:{server.server_port}/weights_denoise.pth'
+    with pytest.raises(UsageError, match='cannot be downloaded .File not found'):
+        find_weights(address.replace('denoise', 'nothing'))
+    path = find_weights(address)
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    assert find_weights(address) == path  # no server any more: from the cache
+    assert load_network(address)[0].offset.item() == 0.25
+
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    with pytest.raises(UsageError, match='cannot be downloaded') as error:
+        find_weights(f'http://127.0.0.1:{port}/a.pth')
+    assert '\n' not in str(error.value)
