@@ -5,9 +5,9 @@ BasicSR's ``train.py`` and ``test.py`` stay as they are, also when they run as a
 module the few functions that are repaired or that our models and data sets need (:func:`adopt`).
 """
 import argparse
-import difflib
 import os
 import sys
+import torch
 import yaml
 from basicsr import data as stock_data
 from basicsr.utils import options as stock_options
@@ -18,6 +18,7 @@ from os import path as osp
 
 from . import compat
 from .data.sampling import EpochSampler, SeededDataset
+from .engine.options import check_run, near
 from .errors import UsageError
 
 _required = dict(train=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger'),
@@ -90,9 +91,9 @@ def load_yaml(path):
         UsageError: The file is missing, is not YAML, or is not a mapping of options.
     """
     if not osp.isfile(path):
-        near = _near(osp.basename(path), os.listdir(osp.dirname(path) or '.')) if osp.isdir(osp.dirname(path)
-                                                                                           or '.') else ''
-        raise UsageError(f'option file {path} does not exist (current directory: {os.getcwd()}){near}')
+        folder = osp.dirname(path) or '.'
+        others = near(osp.basename(path), os.listdir(folder)) if osp.isdir(folder) else ''
+        raise UsageError(f'option file {path} does not exist (current directory: {os.getcwd()}){others}')
     try:
         with open(path, encoding='utf-8') as f:
             opt = yaml.load(f, Loader=stock_options.ordered_yaml()[0])
@@ -118,7 +119,7 @@ def check_options(opt, path, is_train=True):
     """
     for key in _required['train' if is_train else 'test']:
         if opt.get(key) is None:
-            raise UsageError(f'{path}: `{key}:` is missing{_near(key, opt)}')
+            raise UsageError(f'{path}: `{key}:` is missing{near(key, opt)}')
     _check_type(opt['model_type'], registry.MODEL_REGISTRY, 'model_type', path)
     for key, block in opt.items():
         if key.startswith('network_') and isinstance(block, dict):
@@ -137,6 +138,8 @@ def check_options(opt, path, is_train=True):
             _check_type(block['type'], registry.LOSS_REGISTRY, f'train: {key}: type', path)
     for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
         _check_type(metric.get('type'), registry.METRIC_REGISTRY, f'val: metrics: {name}: type', path)
+    if is_ours(registry.MODEL_REGISTRY.get(opt['model_type'])):
+        check_run(opt, path, is_train)
 
 
 def check_data_root(root, place):
@@ -165,14 +168,7 @@ def _check_type(name, known, place, path):
     if not isinstance(name, str):
         raise UsageError(f'{path}: `{place}` is missing')
     if name not in known and f'{name}_basicsr' not in known:
-        raise UsageError(f"{path}: {place}: no '{name}' is registered{_near(name, known.keys())}")
-
-
-def _near(name, known):
-    """Near names as the end of a message."""
-    folded = {str(v).lower(): str(v) for v in known}
-    near = [folded[v] for v in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
-    return f'; near: {", ".join(near)}' if near else ''
+        raise UsageError(f"{path}: {place}: no '{name}' is registered{near(name, known.keys())}")
 
 
 def adopt(module, opt):
@@ -196,11 +192,10 @@ def _with_plugin_info(stock):
     return wraps(stock)(lambda: f'{stock()}\n{compat.report()}')
 
 
-def uses_seeded_samples(model_type, dataset):
-    """Whether samples are seeded by :mod:`memnet_basicsr.data.sampling`: for our models or our data sets only."""
-    classes = type(dataset), registry.MODEL_REGISTRY.get(model_type)
+def is_ours(cls):
+    """Whether a class is, or derives from, one of this package: only then does the plug-in change behaviour."""
     package = __package__.split('.')[0]
-    return any(base.__module__.split('.')[0] == package for cls in classes for base in cls.__mro__)
+    return any(base.__module__.split('.')[0] == package for base in cls.__mro__)
 
 
 def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, seed=None, *, run_opt):
@@ -222,12 +217,14 @@ def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, 
             f'datasets: train: {len(dataset)} picture(s) are too few for one batch of '
             f'{loader_batch_size * run_opt["world_size"]}: lower batch_size_per_gpu or set dataset_enlarge_ratio to '
             f'{-(-loader_batch_size * run_opt["world_size"] // max(len(dataset), 1))} or more')
-    if not uses_seeded_samples(run_opt['model_type'], dataset):
+    if not is_ours(registry.MODEL_REGISTRY.get(run_opt['model_type'])) and not is_ours(type(dataset)):
         return stock_data.build_dataloader(dataset, dataset_opt, num_gpu, dist, sampler, seed)
     start = run_opt.get('resume_position', (0, 0))
     sampler = EpochSampler(sampler, ratio, batch_size, loader_batch_size, seed, start)
     run_opt['iters_per_epoch'] = sampler.num_iter
-    return stock_data.build_dataloader(SeededDataset(dataset), dataset_opt, num_gpu, dist, sampler, seed)
+    loader = stock_data.build_dataloader(SeededDataset(dataset), dataset_opt, num_gpu, dist, sampler, seed)
+    loader.generator = torch.Generator()  # else each epoch's start draws from the network's generator
+    return loader
 
 
 def _checked(create_train_val_dataloader):

@@ -20,8 +20,8 @@ class ContrastEncoder(nn.Module):
         super().__init__()
         widths = [num_in_ch] + [num_feat * min(2**i, 4) for i in range(num_down)]
         layers = []
-        for num_in, num_out in zip(widths[:-1], widths[1:]):
-            layers += [nn.Conv2d(num_in, num_out, 3, stride=2, padding=1), nn.LeakyReLU(0.1, inplace=True)]
+        for i in range(num_down):
+            layers += [nn.Conv2d(widths[i], widths[i + 1], 3, 2, 1), nn.LeakyReLU(0.1, inplace=True)]
         self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], num_embed, 1))
 
     def forward(self, x):

@@ -31,12 +31,14 @@ class _NormReluConv(torch.autograd.Function):
         var = invstd.pow(-2) - ctx.eps
         a = F.batch_norm(x, mean, var, gamma, beta, eps=ctx.eps).relu_()
         need_x, need_bias = ctx.needs_input_grad[0], ctx.needs_input_grad[4]
-        grad_a, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            grad, a.to(grad.dtype), weight.to(grad.dtype), [weight.shape[0]], [1, 1], ctx.padding, [1, 1], False,
-            [0, 0], 1, [True, True, need_bias])
+        grad_a, grad_weight, grad_bias = torch.ops.aten.convolution_backward(grad, a.to(grad.dtype),
+                                                                             weight.to(grad.dtype), [weight.shape[0]],
+                                                                             [1, 1], ctx.padding, [1, 1], False, [0, 0],
+                                                                             1, [True, True, need_bias])
         grad_a = torch.ops.aten.threshold_backward(grad_a.to(x.dtype), a, 0)
-        grad_x, grad_gamma, grad_beta = torch.ops.aten.native_batch_norm_backward(
-            grad_a, x, gamma, mean, var, mean, invstd, ctx.training, ctx.eps, [need_x, True, True])
+        grad_x, grad_gamma, grad_beta = torch.ops.aten.native_batch_norm_backward(grad_a, x, gamma, mean, var, mean,
+                                                                                  invstd, ctx.training, ctx.eps,
+                                                                                  [need_x, True, True])
         return (grad_x, grad_gamma, grad_beta, grad_weight.to(weight.dtype),
                 grad_bias.to(weight.dtype) if need_bias else None, grad if ctx.has_out else None, *[None] * 6)
 

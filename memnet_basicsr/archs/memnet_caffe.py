@@ -82,7 +82,7 @@ def convert_caffe_blobs(blobs):
     ensemble = [f'weight_output_end_{m + 1:02d}/0' for m in range(config['num_block'])]
 
     shapes = {name: tuple(state[key].shape) for key, (names, _) in origins.items() for name in names}
-    shapes.update({name: (1, ) for name in ensemble + [divisor for _, divisor in origins.values() if divisor]})
+    shapes.update(dict.fromkeys(ensemble + [divisor for _, divisor in origins.values() if divisor], (1, )))
     _check(blobs, shapes)
 
     for key, (names, divisor) in origins.items():

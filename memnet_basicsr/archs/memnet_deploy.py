@@ -14,7 +14,7 @@ def _affine(norm):
 
 
 def _conv(weight, bias):
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:])
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:], device=weight.device, dtype=weight.dtype)
     conv.weight.copy_(weight)
     conv.bias.copy_(bias)
     return conv.to(memory_format=torch.channels_last)
@@ -55,21 +55,15 @@ class DeployRecursion(nn.Module):
 
     def forward(self, h, strips, buffer):
         """Yield each strip of h when it is done. buffer is overwritten."""
-        height = h.shape[1]
+        height, first, overlap = h.shape[1], 0, None
         for begin, end in strips:
-            # rows begin - 2 to end + 2 of relu(norm_a(h)), 0 outside the picture; h has changed above begin, but the
-            # strip before has left these rows at the end of the buffer
-            rows = buffer[:, :end - begin + 4]
-            if begin == 0:
-                rows[:, :2] = 0
-                first = 0
-            else:
-                rows[:, :4] = last
-                first = begin + 2
-            until = min(end + 2, height)
+            # rows begin - 2 to end + 2 of relu(norm_a(h)), 0 outside the picture; the upper 4 come from the strip
+            # before, since h has changed there
+            rows, until = buffer[:, :end - begin + 4], min(end + 2, height)
+            rows[:, :4] = 0 if overlap is None else overlap
             self.norm_relu(h[:, first:until], rows[:, first - begin + 2:until - begin + 2])
             rows[:, until - begin + 2:] = 0
-            last = rows[:, -4:]
+            first, overlap = until, rows[:, -4:]
 
             inner = _conv_strip(rows, self.conv_a).clamp_min_(0)
             if begin == 0:
@@ -89,8 +83,10 @@ class DeployBlock(nn.Module):
         num_feat = block.gate.conv.out_channels
         convs_b = [_conv(conv.weight, conv.bias) for conv in block.conv_b]
         self.recursions = nn.ModuleList(
-            DeployRecursion(block.norm_a[r], block.conv_a[r % len(block.conv_a)], block.norm_b[r],
-                            convs_b[r % len(convs_b)]) for r in range(num_recursion))
+            DeployRecursion(block.norm_a[r], block.conv_a[r %
+                                                          len(block.conv_a)], block.norm_b[r], convs_b[r %
+                                                                                                       len(convs_b)])
+            for r in range(num_recursion))
         num_sources = self.num_long + (num_recursion if self.short_term else 1)
         self.gate_norm = NormRelu(block.gate.norm, num_sources)
         weight = block.gate.conv.weight.view(num_feat, num_sources, num_feat).transpose(0, 1)
@@ -109,7 +105,7 @@ class DeployBlock(nn.Module):
             out[:, begin:end] = self.gate_bias
             h[:, begin:end] = memories[-1][:, begin:end]
             for source, memory in enumerate(memories[:self.num_long]):
-                self.add_to_gate(out[:, begin:end], memory[:, begin:end], source, buffer)
+                self.add_to_gate(out[:, begin:end], memory[:, begin:end], source, buffer[1])
         for r, recursion in enumerate(self.recursions):
             is_source = self.short_term or r == len(self.recursions) - 1
             source = self.num_long + (r if self.short_term else 0)

@@ -9,8 +9,8 @@ def resize_bicubic(img, height, width):
 
     Args:
         img (ndarray): (H, W, C), float.
-        height (int): Height of the result, H times or divided by a whole number.
-        width (int): Width of the result, as the height.
+        height (int): Height of the result.
+        width (int): Width of the result.
 
     Returns:
         ndarray: float32, (height, width, C), neither clipped nor rounded.

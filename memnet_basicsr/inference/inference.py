@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 from ..errors import UsageError
 from .ensemble import restore_by_ensemble
-from .local_statistics import local_statistics
+from .local_statistics import LocalStatistics
 from .padding import pad_to_multiple
 from .tiling import output_scale, restore_by_tiles, tile_spans
 
@@ -25,7 +25,7 @@ class Inference:
         self_ensemble (bool): Average over the eight flips and rotations. Default: False.
         precision (str): 'fp32', 'bf16' or 'fp16' (autocast; the result is float32 anyway). Default: 'fp32'.
         pad_multiple (int | None): The picture is reflect-padded to multiples of this many pixels, and the result is
-            cropped. None asks the network: its attribute ``pad_multiple``, else ``window_size`` (BasicSR's
+            cropped. None asks the network: its attribute ``size_multiple``, else ``window_size`` (BasicSR's
             transformers), else 1. Default: None.
         local_statistics (int | None): Side of the training patches in pixels of the input: global average poolings
             then average over windows of 1.5 times that (TLC). None leaves them global. Default: None.
@@ -97,7 +97,7 @@ class Inference:
         multiple = self.pad_multiple or declared_multiple(net)
 
         def run(img):
-            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            with torch.autocast(device.type, dtype, enabled=dtype is not None), self._statistics(img):
                 out = net(img.to(device))
             return (out[0] if isinstance(out, (list, tuple)) else out).float()
 
@@ -112,7 +112,7 @@ class Inference:
                 out = out[:, :, :img.size(2) * scale, :img.size(3) * scale]
             return out.to(lq.device)
 
-        with _evaluating(net), self._statistics(net, lq.size(1)):
+        with _evaluating(net):
             return restore_by_ensemble(run_padded, lq) if self.self_ensemble else run_padded(lq)
 
     def forwards(self, net, height, width):
@@ -134,22 +134,22 @@ class Inference:
                 number *= len(tile_spans(size, self.tile, self.tile_overlap, multiple))
         return number
 
-    def _statistics(self, net, in_channels):
+    def _statistics(self, img):
         if self.local_statistics is None:
             return contextlib.nullcontext()
-        return local_statistics(net, self.local_statistics, in_channels)
+        return LocalStatistics(self.local_statistics, img.shape[2:])
 
 
 def declared_multiple(net):
     """Number of pixels of which a network needs both sides to be multiples.
 
     Args:
-        net (nn.Module): Network; its attribute ``pad_multiple`` is read, else ``window_size``.
+        net (nn.Module): Network; its attribute ``size_multiple`` is read, else ``window_size``.
 
     Returns:
         int: Multiple; 1 if the network declares nothing.
     """
-    for name in ('pad_multiple', 'window_size'):
+    for name in ('size_multiple', 'window_size'):
         value = getattr(net, name, None)
         if isinstance(value, int):
             return value

@@ -57,7 +57,7 @@ class Restorer:
     def __init__(self, net, description, inference=None, device=None):
         self.description = description
         self.inference = inference or Inference()
-        self.in_channels = _in_channels(net, description['network_g'])
+        self.in_channels = input_channels(net, description['network_g'])
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         net = net.eval().deploy() if hasattr(net, 'deploy') else net.eval()
         try:
@@ -180,8 +180,16 @@ def upscale(img, scale):
     return torch.stack(resized).permute(0, 3, 1, 2).contiguous().to(img.device)
 
 
-def _in_channels(net, network_opt):
-    """Channels of the input: an argument of the network, given or default."""
+def input_channels(net, network_opt):
+    """Channels of a network's input.
+
+    Args:
+        net (nn.Module): Network.
+        network_opt (dict): Its ``network_g``.
+
+    Returns:
+        int: The argument that says so, given or by default; 3 where none does.
+    """
     defaults = {k: v.default for k, v in inspect.signature(type(net)).parameters.items()}
     for name in CHANNEL_ARGUMENTS:
         value = network_opt.get(name, defaults.get(name))

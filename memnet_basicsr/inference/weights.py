@@ -69,12 +69,7 @@ def read_weights(path):
     if path.endswith('.safetensors'):
         params, description = _read_safetensors(path)
     else:
-        try:
-            content = torch.load(path, map_location='cpu', weights_only=True)
-        except Exception as error:  # the unpickler raises whatever the damage leads to
-            raise UsageError(f'weights {path}: cannot be read, the file is damaged or holds more than tensors and plain '
-                             f'values ({type(error).__name__})') from None
-        content = content if isinstance(content, dict) else {}
+        content = read_pth(path)
         params, description = content.get('params_ema', content.get('params')), content.get(KEY)
         if not isinstance(params, dict):
             raise UsageError(f'weights {path}: holds neither params nor params_ema')
@@ -83,6 +78,28 @@ def read_weights(path):
                          'scripts/package_weights.py and the option file of the training')
     params = {k.removeprefix('module.'): v for k, v in params.items()}
     return params, check_description(description, f'weights {path}: the description')
+
+
+def read_pth(path):
+    """Read a ``.pth`` file; nothing in it is executed.
+
+    Args:
+        path (str): File.
+
+    Returns:
+        dict: What it holds; empty where that is no dict.
+
+    Raises:
+        UsageError: If it is missing, damaged or holds more than tensors and plain values.
+    """
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f'weights {path}: there is no such file') from None
+    except Exception as error:  # the unpickler raises whatever the damage leads to
+        raise UsageError(f'weights {path}: cannot be read, the file is damaged or holds more than tensors and plain values '
+                         f'({type(error).__name__})') from None
+    return content if isinstance(content, dict) else {}
 
 
 def write_weights(path, params, description, params_ema=None):
@@ -131,15 +148,33 @@ def load_network(source):
     """
     path = find_weights(source)
     params, description = read_weights(path)
-    args = dict(description['network_g'])
+    return build_network(description['network_g'], params, f'weights {path}'), description
+
+
+def build_network(network_opt, params, where):
+    """Build a network and load its parameters.
+
+    Args:
+        network_opt (dict): ``network_g`` of an option file: type and arguments.
+        params (dict): Parameters and buffers by name.
+        where (str): What to call their source in messages.
+
+    Returns:
+        nn.Module: Network in evaluation mode, on the CPU.
+
+    Raises:
+        UsageError: If the network is unknown or they do not fit.
+    """
+    args = dict(network_opt)
     name = args.pop('type')
     if name not in ARCH_REGISTRY:
-        raise UsageError(f'weights {path}: are for the network {name}, which is not registered; import the package that '
-                         'has it first')
+        raise UsageError(f'{where}: is for the network {name}, which is not registered; import the package that has it '
+                         'first')
     try:
+        # not BasicSR's build_network: it logs, and who restores one picture wants no log
         net = ARCH_REGISTRY.get(name)(**args)
     except (TypeError, ValueError) as error:
-        raise UsageError(f'weights {path}: {name} cannot be built with the arguments in the description: {error}') from None
+        raise UsageError(f'{where}: {name} cannot be built with the arguments in network_g: {error}') from None
     own = net.state_dict()
     wrong = [f'{k} is missing' for k in own if k not in params]
     wrong += [f'{k} is not of the network' for k in params if k not in own]
@@ -149,9 +184,9 @@ def load_network(source):
     ]
     if wrong:
         more = f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''
-        raise UsageError(f'weights {path}: do not fit the {name} of their description: {wrong[0]}{more}')
+        raise UsageError(f'{where}: does not fit {name} with the arguments in network_g: {wrong[0]}{more}')
     net.load_state_dict(params)
-    return net.eval(), description
+    return net.eval()
 
 
 def _download(address):

@@ -43,7 +43,7 @@ def class_loss(restored, clean, degraded, temperature=0.1):
 
 
 def global_local_loss(global_feat, local_feat, temperature=0.1):
-    """Tell which picture of the batch a local feature comes from: cross entropy over cos(global_i, local) / temperature.
+    """Tell which picture i of the batch a local feature is of: cross entropy over cos(global_i, local) / temperature.
 
     Args:
         global_feat (Tensor): (N, D), N at least 2.

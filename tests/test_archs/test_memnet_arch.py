@@ -4,22 +4,39 @@ import pytest
 import torch
 from os import path as osp
 
+from memnet_basicsr.archs import memnet_deploy
 from memnet_basicsr.archs.memnet_arch import MemNet, PreActConv
 from memnet_basicsr.archs.memnet_caffe import convert_caffe_blobs
 from memnet_basicsr.errors import UsageError
 from tests.reference.memnet_plain import PlainMemNet
 
 VECTOR = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'data', 'memnet_caffe_m2r3c8.npz')
-SMALL = dict(num_feat=8, num_block=3, num_recursion=2)
+SMALL = {'num_feat': 8, 'num_block': 3, 'num_recursion': 2}
 VARIANTS = {
     'default': {},
-    'basic': dict(multi_supervised=False),
-    'NL': dict(long_term=False),
-    'NS': dict(short_term=False),
-    'NL and NS': dict(long_term=False, short_term=False),
-    'unshared': dict(shared_recursion=False),
-    'colour': dict(num_in_ch=3),
-    'one block, one recursion': dict(num_block=1, num_recursion=1),
+    'basic': {
+        'multi_supervised': False
+    },
+    'NL': {
+        'long_term': False
+    },
+    'NS': {
+        'short_term': False
+    },
+    'NL and NS': {
+        'long_term': False,
+        'short_term': False
+    },
+    'unshared': {
+        'shared_recursion': False
+    },
+    'colour': {
+        'num_in_ch': 3
+    },
+    'one block, one recursion': {
+        'num_block': 1,
+        'num_recursion': 1
+    },
 }
 
 
@@ -49,11 +66,20 @@ def caffe_blobs():
 
 
 @pytest.mark.parametrize('kwargs, count', [
-    (dict(), 695497),
-    (dict(multi_supervised=False), 694851),
-    (dict(num_block=4), 447175),
-    (dict(num_recursion=8), 749257),
-    (dict(num_block=10, num_recursion=10), 1422029),
+    ({}, 695497),
+    ({
+        'multi_supervised': False
+    }, 694851),
+    ({
+        'num_block': 4
+    }, 447175),
+    ({
+        'num_recursion': 8
+    }, 749257),
+    ({
+        'num_block': 10,
+        'num_recursion': 10
+    }, 1422029),
 ])
 def test_parameter_count(kwargs, count):
     net = MemNet(**kwargs)
@@ -76,7 +102,7 @@ def test_initialization():
 
 def test_published_vector():
     config, state = convert_caffe_blobs(caffe_blobs())
-    assert config == dict(num_in_ch=1, num_feat=8, num_block=2, num_recursion=3)
+    assert config == {'num_in_ch': 1, 'num_feat': 8, 'num_block': 2, 'num_recursion': 3}
     net = MemNet(**config).eval()
     net.load_state_dict(state)
     with np.load(VECTOR) as data:
@@ -136,7 +162,7 @@ def test_evaluation_equals_plain(variant):
     with torch.no_grad():
         torch.testing.assert_close(net(x), plain(x)[0], rtol=1e-10, atol=1e-10)
     # with gradients (frozen statistics)
-    for module, output in ((net, net(x)), (plain, plain(x)[0])):
+    for _module, output in ((net, net(x)), (plain, plain(x)[0])):
         output.square().sum().backward()
     for (name, p), q in zip(net.named_parameters(), plain.parameters()):
         assert p.grad.abs().max() > 1e-8, name
@@ -208,6 +234,39 @@ def test_any_size(size):
     assert [tuple(v.shape) for v in net(torch.rand(2, 1, *size))] == [(2, 1, *size)] * 4
 
 
+@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('strip_pixels', [80, 10**6])
+def test_deploy_equals_evaluation(variant, strip_pixels, monkeypatch):
+    monkeypatch.setattr(memnet_deploy, 'STRIP_PIXELS', strip_pixels)
+    torch.manual_seed(0)
+    net = randomize(MemNet(**{**SMALL, **VARIANTS[variant]})).eval()
+    x = torch.rand(2, net.fenet.conv.in_channels, 37, 10)  # four strips of rows, or one
+    deployed = net.deploy()
+    with torch.no_grad():
+        expected = net(x)
+        exact = copy.deepcopy(net).double()(x.double())
+    torch.testing.assert_close(copy.deepcopy(net).double().deploy()(x.double()), exact, rtol=1e-10, atol=1e-10)
+    size = expected.abs().max()  # these random networks amplify
+    torch.testing.assert_close(deployed(x) / size, expected / size, rtol=0, atol=1e-5)
+    half = deployed.to(torch.bfloat16)(x)
+    assert half.dtype == torch.float32
+    assert (half - expected).std() < 0.02 * (expected - x).std()
+
+
+def test_deploy_leaves_the_network_alone():
+    net = randomize(MemNet(**SMALL))
+    before = copy.deepcopy(net.state_dict())
+    deployed = net.deploy()
+    assert net.training and not deployed.training and not any(p.requires_grad for p in deployed.parameters())
+    x = torch.rand(1, 1, 9, 9)
+    expected = deployed(x)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    with torch.no_grad():
+        for p in net.parameters():
+            p.zero_()
+    assert torch.equal(deployed(x), expected)
+
+
 def test_supervise_final():
     torch.manual_seed(0)
     final = MemNet(supervise='final', **SMALL)
@@ -256,10 +315,19 @@ def test_autocast():
 
 
 @pytest.mark.parametrize('kwargs, word', [
-    (dict(num_in_ch=1, num_out_ch=3), 'num_out_ch'),
-    (dict(supervise='last'), 'supervise'),
-    (dict(num_block=0), 'num_block'),
-    (dict(num_recursion=2.5), 'num_recursion'),
+    ({
+        'num_in_ch': 1,
+        'num_out_ch': 3
+    }, 'num_out_ch'),
+    ({
+        'supervise': 'last'
+    }, 'supervise'),
+    ({
+        'num_block': 0
+    }, 'num_block'),
+    ({
+        'num_recursion': 2.5
+    }, 'num_recursion'),
 ])
 def test_bad_arguments(kwargs, word):
     with pytest.raises(UsageError, match=word):

@@ -6,7 +6,7 @@ from torch import nn as nn
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference import Inference
 from memnet_basicsr.inference.ensemble import restore_by_ensemble
-from memnet_basicsr.inference.local_statistics import local_statistics, window_mean
+from memnet_basicsr.inference.local_statistics import window_mean
 from memnet_basicsr.inference.padding import pad_to_multiple
 from memnet_basicsr.inference.tiling import tile_spans
 
@@ -14,20 +14,19 @@ from memnet_basicsr.inference.tiling import tile_spans
 class ConvNet(nn.Module):
     """Looks 3 pixels far; scale by pixel shuffle."""
 
-    def __init__(self, channels=1, scale=1, pad_multiple=None):
+    def __init__(self, channels=1, scale=1, size_multiple=1):
         super().__init__()
         torch.manual_seed(1)
         self.body = nn.Sequential(
             nn.Conv2d(channels, 6, 3, 1, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, 1, 1), nn.ReLU(),
             nn.Conv2d(6, channels * scale**2, 3, 1, 1), nn.PixelShuffle(scale))
         self.scale = scale
-        if pad_multiple:
-            self.pad_multiple = pad_multiple
+        self.size_multiple = size_multiple
         self.largest = 0
 
     def forward(self, x):
         self.largest = max(self.largest, x.size(2) * x.size(3))
-        assert x.size(2) % getattr(self, 'pad_multiple', 1) == x.size(3) % getattr(self, 'pad_multiple', 1) == 0
+        assert x.size(2) % self.size_multiple == x.size(3) % self.size_multiple == 0
         out = F.interpolate(x, scale_factor=self.scale, mode='nearest') + self.body(x)
         return [out, x] if self.training else out
 
@@ -56,18 +55,18 @@ def test_padding_of_tiny_pictures_reflects_again():
 @pytest.mark.parametrize('scale', [1, 3])
 @pytest.mark.parametrize('size', [(1, 1), (1, 9), (2, 3), (8, 8), (13, 21)])
 def test_any_size_with_a_multiple(size, scale):
-    net = ConvNet(3, scale, pad_multiple=8)
+    net = ConvNet(3, scale, size_multiple=8)
     img = picture(1, 3, *size)
     out = Inference()(net, img)
     assert out.shape == (1, 3, size[0] * scale, size[1] * scale)
     # far from the padded edges nothing can differ from the network without padding
-    net.pad_multiple = 1
+    net.size_multiple = 1
     inner = slice(0, max(size[0] - 3, 0) * scale), slice(0, max(size[1] - 3, 0) * scale)
     torch.testing.assert_close(out[..., inner[0], inner[1]], net.eval()(img)[..., inner[0], inner[1]])
 
 
 def test_option_overrides_the_declared_multiple_and_window_size_counts():
-    net = ConvNet()
+    net = nn.Conv2d(1, 1, 1)
     net.window_size = 5
     sizes = []
     net.register_forward_pre_hook(lambda m, args: sizes.append(tuple(args[0].shape[2:])))
@@ -93,7 +92,7 @@ def test_tiles_equal_the_whole_picture_where_the_overlap_covers_the_field(size, 
 
 
 def test_tiles_are_aligned_with_the_multiple():
-    net = ConvNet(pad_multiple=4)
+    net = ConvNet(size_multiple=4)
     starts = [v[0] for v in tile_spans(64, 22, 6, 4)]
     assert all(v % 4 == 0 for v in starts)
     out = Inference(tile=22, tile_overlap=8)(net, picture(1, 1, 61, 47))
@@ -222,8 +221,12 @@ class Attention(nn.Module):
         return F.pixel_shuffle(x * torch.sigmoid(self.gate(self.pool(x))), 2)
 
 
-def test_local_statistics_windows_follow_the_training_patch():
+@pytest.mark.parametrize('functional', [False, True])
+def test_local_statistics_windows_follow_the_training_patch(functional):
     net = Attention().eval()
+    if functional:
+        del net.pool
+        net.pool = lambda x: F.adaptive_avg_pool2d(x, 1)
     img = picture(1, 1, 64, 48)
     with torch.no_grad():
         x = net.down(img)
@@ -231,15 +234,20 @@ def test_local_statistics_windows_follow_the_training_patch():
         out = Inference(local_statistics=16)(net, img)
         torch.testing.assert_close(out, want)
         assert (out - net(img)).abs().max() > 1e-4
-        # a window that covers the picture is the global mean; afterwards the network is as before
+        # a window that covers the picture is the global mean; other poolings stay
         torch.testing.assert_close(Inference(local_statistics=64)(net, img), net(img))
-        assert not net.pool._forward_hooks
+        pool = nn.AdaptiveAvgPool2d(2)
+        assert torch.equal(Inference(local_statistics=4)(pool, img), pool(img))
 
 
-def test_local_statistics_without_global_pooling_changes_nothing():
-    net = ConvNet().eval()
-    with local_statistics(net, 16, 1):
-        assert net.largest == 0
+def test_local_statistics_of_memorynet():
+    from memnet_basicsr.archs.memorynet_arch import MemoryNet
+    torch.manual_seed(0)
+    net = MemoryNet(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1).eval()
+    img = picture(1, 3, 48, 40)
+    whole, local = Inference()(net, img), Inference(local_statistics=16)(net, img)
+    assert local.shape == whole.shape and (whole - local).abs().max() > 1e-5
+    torch.testing.assert_close(Inference(local_statistics=48)(net, img), whole)
 
 
 # ---------------------------------------- options ----------------------------------------

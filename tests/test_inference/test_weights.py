@@ -86,7 +86,7 @@ def test_files_that_do_not_say_what_they_are(tmp_path, make_weights, blur_net):
 @pytest.mark.parametrize('change, message', [
     (dict(network_g={'type': 'Nowhere'}), 'Nowhere.*not registered'),
     (dict(network_g={'type': 'BlurForTests', 'width': 3}), 'width'),
-    (dict(network_g={'type': 'BlurForTests', 'num_in_ch': 3}), r'do not fit.*mean.weight is \(1, 1, 3, 3\) instead of'),
+    (dict(network_g={'type': 'BlurForTests', 'num_in_ch': 3}), r'does not fit.*mean.weight is \(1, 1, 3, 3\) instead of'),
     (dict(network_g={}), 'needs network_g'),
     (dict(task='paint'), 'paint'),
     (dict(task='sr'), 'factors'),

@@ -1,0 +1,41 @@
+import math
+
+
+class RegionValue(float):
+    """A picture's figure that knows how many pixels it stands for, so that a validator can pool over pixels.
+
+    Args:
+        value (float): The figure; not a number when the picture has no pixel of the region.
+        pixels (int): Number of pixels of the region.
+        power (int): 1 when figures pool as means, 2 when they pool as roots of means of squares. Default: 1.
+    """
+
+    def __new__(cls, value, pixels, power=1):
+        self = super().__new__(cls, value)
+        self.pixels, self.power = pixels, power
+        return self
+
+    def __getnewargs__(self):
+        return float(self), self.pixels, self.power
+
+
+def mean_of(values, pooled=False):
+    """The figure of a data set from those of its pictures.
+
+    Pictures without a pixel of the region do not count.
+
+    Args:
+        values (list[float | RegionValue]): One figure per picture.
+        pooled (bool): Whether every pixel counts the same, instead of every picture:
+            (sum_i n_i v_i^p / sum_i n_i)^(1/p), n_i pixels, p power. Needs :class:`RegionValue`. Default: False.
+
+    Returns:
+        float: The figure; not a number when no picture has a pixel of the region.
+    """
+    values = [v for v in values if not math.isnan(v)]
+    if not values:
+        return math.nan
+    if not pooled:
+        return sum(values) / len(values)
+    power = values[0].power
+    return (sum(v.pixels * v**power for v in values) / sum(v.pixels for v in values))**(1 / power)

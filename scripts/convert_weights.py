@@ -1,0 +1,87 @@
+"""Convert published weights into a checkpoint that BasicSR loads.
+
+MemNet's weights were published for Caffe. Export their blobs once, where pycaffe is installed:
+
+    import caffe, numpy as np
+    net = caffe.Net('deploy.prototxt', 'weights.caffemodel', caffe.TEST)
+    blobs = {f'{layer}/{i}': blob.data for layer, params in net.params.items() for i, blob in enumerate(params)}
+    np.savez('memnet_blobs.npz', **blobs)
+
+(keys may also start with ``blob:``). Then:
+
+    python scripts/convert_weights.py --network memnet --input memnet_blobs.npz --output memnet.pth
+
+and load it in an option file with ``path: pretrain_network_g: memnet.pth``. The script prints the arguments that
+``network_g`` needs. An existing output is kept unless --force is given.
+"""
+import argparse
+import numpy as np
+import os
+import sys
+import tempfile
+import torch
+import zipfile
+from os import path as osp
+
+from memnet_basicsr.archs.memnet_caffe import convert_caffe_blobs
+from memnet_basicsr.errors import UsageError
+
+
+def convert_memnet(path):
+    """Return network_g's options and the state dict of published MemNet blobs in an .npz file."""
+    try:
+        with np.load(path) as data:
+            blobs = {name.removeprefix('blob:'): data[name] for name in data.files if is_blob(name)}
+    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise UsageError(f'{path} cannot be read as an .npz file of blobs ({error})') from None
+    config, state = convert_caffe_blobs(blobs)
+    return {'type': 'MemNet', **config}, state
+
+
+def is_blob(name):
+    # other entries (a test input, say) may lie beside marked blobs, and have no layer/index name
+    return name.startswith('blob:') or '/' in name
+
+
+# one function for each network: path -> (options of network_g, state dict)
+CONVERTERS = {'memnet': convert_memnet}
+
+
+def save_atomically(checkpoint, path):
+    """Write a checkpoint so that path never holds half of one."""
+    handle, temporary = tempfile.mkstemp(dir=osp.dirname(osp.abspath(path)), suffix='.tmp')
+    try:
+        with os.fdopen(handle, 'wb') as f:
+            torch.save(checkpoint, f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.remove(temporary)
+        raise
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--network', choices=sorted(CONVERTERS), required=True, help='network of the weights')
+    parser.add_argument('--input', required=True, help='published weights (memnet: .npz of blobs)')
+    parser.add_argument('--output', required=True, help='checkpoint to write (.pth)')
+    parser.add_argument('--force', action='store_true', help='overwrite an existing output')
+    args = parser.parse_args(argv)
+    try:
+        if not osp.isfile(args.input):
+            raise UsageError(f'--input {args.input} is not a file')
+        if not osp.isdir(osp.dirname(osp.abspath(args.output))):
+            raise UsageError(f'the folder of --output {args.output} does not exist')
+        if osp.exists(args.output) and not args.force:
+            raise UsageError(f'--output {args.output} exists; use another name, or --force to overwrite it')
+        options, state = CONVERTERS[args.network](args.input)
+        save_atomically({'params': state}, args.output)
+    except UsageError as error:
+        sys.exit(f'Error: {error}')
+    print(f'Wrote {len(state)} tensors to {args.output}. Use it with\nnetwork_g:')
+    print('\n'.join(f'  {key}: {value}' for key, value in options.items()))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,33 @@
+"""Export weights to ONNX, with dynamic batch, height and width.
+
+    python scripts/export_onnx.py memnet_denoise memnet_denoise.onnx
+
+The result is compared with torch on pictures of several sizes where onnxruntime is installed (pip install onnx
+onnxruntime). Weights are a packaged name, a .pth or .safetensors file with a description (scripts/package_weights.py
+makes one of a training checkpoint), or an address.
+"""
+import argparse
+import sys
+
+from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference.export import export_onnx
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('weights', help='packaged name, file or address')
+    parser.add_argument('output', help='.onnx file to write')
+    parser.add_argument('--opset', type=int, default=17, help='version of the operator set. Default: %(default)s')
+    args = parser.parse_args()
+    try:
+        result = export_onnx(args.weights, args.output, args.opset)
+    except (UsageError, OSError) as error:
+        sys.exit(f'export_onnx: {error}')
+    checked = 'not checked: onnxruntime is not installed' if result['difference'] is None else \
+        f"largest difference to torch {result['difference']:.1e}"
+    sizes = 'any size' if result['multiple'] == 1 else f"sizes that are multiples of {result['multiple']}"
+    print(f'{args.output}: written, {sizes}, {checked}')
+
+
+if __name__ == '__main__':
+    main()
