@@ -32,9 +32,17 @@ def main():
     parser.add_argument('--note', help='anything else, such as the terms of the training pictures')
     args = parser.parse_args()
     try:
-        package_weights(args.checkpoint, args.opt, args.output, args.param_key, task=args.task, scale=args.scale,
-                        color=args.color, local_statistics=args.local_statistics, metrics=dict(args.metric) or None,
-                        note=args.note)
+        package_weights(
+            args.checkpoint,
+            args.opt,
+            args.output,
+            args.param_key,
+            task=args.task,
+            scale=args.scale,
+            color=args.color,
+            local_statistics=args.local_statistics,
+            metrics=dict(args.metric) or None,
+            note=args.note)
     except (UsageError, OSError) as error:
         sys.exit(f'package_weights: {error}')
     print(f'{args.output}: written, and loaded again')

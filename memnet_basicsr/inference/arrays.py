@@ -45,8 +45,9 @@ def to_batch(img):
         batch = batch.permute(0, 3, 1, 2) if kind == 'array' else batch
     batch = (batch / PEAKS[name]).contiguous()
     if PEAKS[name] == 1 and not batch.abs().max() <= LARGEST_FLOAT:
-        raise UsageError(f'{kind} of type {name} with values up to {batch.abs().max():g}: float pictures are in [0, 1]; '
-                         'divide by 255 or convert to uint8')
+        raise UsageError(
+            f'{kind} of type {name} with values up to {batch.abs().max():g}: float pictures are in [0, 1]; '
+            'divide by 255 or convert to uint8')
 
     def back(out):
         if PEAKS[name] != 1:

@@ -16,8 +16,17 @@ SMALLEST_SSIM = 11
 BAR = '{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left'
 
 
-def restore_files(input, output, weights, scale=None, gt=None, compare=False, ensemble=False, tile=512,
-                  precision='fp32', device=None, overwrite=False):
+def restore_files(input,
+                  output,
+                  weights,
+                  scale=None,
+                  gt=None,
+                  compare=False,
+                  ensemble=False,
+                  tile=512,
+                  precision='fp32',
+                  device=None,
+                  overwrite=False):
     """Restore picture files; what goes wrong with one of them is told in a line, and the others go on.
 
     Args:
@@ -74,7 +83,7 @@ def restore_files(input, output, weights, scale=None, gt=None, compare=False, en
 
 
 def _restore_file(restorer, scale, source, name, target, gt, compare, overwrite, written, bar):
-    """Restore one file; None if its result is there already, else PSNR and SSIM of input and result (NaN without gt)."""
+    """Restore one file; None if its result is there, else PSNR and SSIM of input and result (NaN without gt)."""
     if osp.exists(target) and not overwrite and target not in written:
         return None
     picture = read_picture(source)

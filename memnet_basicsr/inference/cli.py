@@ -26,14 +26,18 @@ def parse_args(argv=None):
         argparse.Namespace: Options.
     """
     parser = argparse.ArgumentParser(
-        'memnet-restore', description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        'memnet-restore',
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-i', '--input', nargs='+', required=True, metavar='PATH', help='files, folders or patterns')
     parser.add_argument('-o', '--output', required=True, metavar='PATH', help='folder (or, for one file, a file)')
     parser.add_argument(
         '-w', '--weights', required=True, help='packaged name, .pth or .safetensors file, or http(s) address')
     parser.add_argument('--scale', type=float, help='factor of super-resolution')
     parser.add_argument('--gt', metavar='PATH', help='clean pictures (folder or file): print PSNR and SSIM')
-    parser.add_argument('--compare', action='store_true', help='also write <name>_compare.png: input | restored (| clean)')
+    parser.add_argument(
+        '--compare', action='store_true', help='also write <name>_compare.png: input | restored (| clean)')
     parser.add_argument('--ensemble', action='store_true', help='average over flips and rotations: 8 times the time')
     parser.add_argument(
         '--tile', type=int, default=512, help='side of the tiles of large pictures, 0 for none. Default: %(default)s')

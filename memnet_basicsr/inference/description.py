@@ -69,8 +69,9 @@ def check_description(description, where):
         network_type = description['network_g']['type']
         task = description['task']
     except (AttributeError, TypeError, ValueError, KeyError) as error:
-        raise UsageError(f'{where} is not usable ({type(error).__name__}: {error}); it needs network_g with its type, and '
-                         'task, as plain values') from None
+        raise UsageError(
+            f'{where} is not usable ({type(error).__name__}: {error}); it needs network_g with its type, and '
+            'task, as plain values') from None
     unknown = [k for k in description if k not in KEYS]
     if unknown:
         raise UsageError(f'{where} has unknown keys: {", ".join(unknown)} (known: {", ".join(KEYS)})')
@@ -81,7 +82,8 @@ def check_description(description, where):
     if task == 'sr':
         scale = description.get('scale')
         if not isinstance(scale, list) or not scale or not all(isinstance(v, (int, float)) and v > 1 for v in scale):
-            raise UsageError(f'{where} is for sr and has scale: {scale!r}; it needs a list of factors, such as [2, 3, 4]')
+            raise UsageError(
+                f'{where} is for sr and has scale: {scale!r}; it needs a list of factors, such as [2, 3, 4]')
         if description.setdefault('upscaled_by', 'bicubic') not in ('bicubic', 'network'):
             raise UsageError(f"{where} has upscaled_by: {description['upscaled_by']!r}, known are 'bicubic' and "
                              "'network'")

@@ -1,6 +1,7 @@
 import inspect
 import io
 import json
+import math
 import numpy as np
 import torch
 import warnings
@@ -53,14 +54,15 @@ def export_onnx(source, path, opset=17):
     content = model.SerializeToString()
     difference = _difference(net, content, pictures)
     if difference is not None and not difference <= TOLERANCE:
-        raise UsageError(f'{path}: not written, since the exported {description["network_g"]["type"]} differs from torch '
-                         f'by {difference:.2g} (on pictures of other sizes than the one it was traced with)')
+        raise UsageError(
+            f'{path}: not written, since the exported {description["network_g"]["type"]} differs from torch '
+            f'by {difference:.2g} (on pictures of other sizes than the one it was traced with)')
     write_atomically(path, content)
     return {'difference': difference, 'multiple': multiple}
 
 
 class UnflattenAsReshape(TorchFunctionMode):
-    """While open, ``unflatten`` is a reshape: its own trace holds the sizes as constants, that of a reshape does not."""
+    """While open, ``unflatten`` is a reshape: its trace would hold the sizes as constants, a reshape's does not."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is not torch.Tensor.unflatten:
@@ -68,20 +70,17 @@ class UnflattenAsReshape(TorchFunctionMode):
         x, dim, sizes = args
         shape, sizes = list(x.shape), list(sizes)
         if -1 in sizes:
-            known = 1
-            for size in sizes:
-                known = known if isinstance(size, int) and size == -1 else known * size
-            sizes[sizes.index(-1)] = shape[dim] // known
+            sizes[sizes.index(-1)] = shape[dim] // math.prod(v for v in sizes if v != -1)
         dim %= len(shape)
         return x.reshape(shape[:dim] + sizes + shape[dim + 1:])
 
 
 def _export(net, picture, opset):
-    options = dict(
-        input_names=['lq'],
-        output_names=['out'],
-        opset_version=opset,
-        dynamic_axes={
+    options = {
+        'input_names': ['lq'],
+        'output_names': ['out'],
+        'opset_version': opset,
+        'dynamic_axes': {
             'lq': {
                 0: 'n',
                 2: 'h',
@@ -92,7 +91,8 @@ def _export(net, picture, opset):
                 2: 'h_out',
                 3: 'w_out'
             }
-        })
+        }
+    }
     # the newer exporter wants one more package and cannot follow padding that depends on the size
     if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
         options['dynamo'] = False
@@ -106,7 +106,7 @@ def _export(net, picture, opset):
 
 @torch.no_grad()
 def _needed_multiple(net, channels):
-    """What sides must be multiples of; found by trying: networks that declare one may pad by themselves, or declare none."""
+    """What sides must be multiples of; found by trying: networks that declare one may pad by themselves."""
     for multiple in (1, declared_multiple(net), 2, 4, 8, 16, 32, 64):
         height, width = (21, 29) if multiple == 1 else (3 * multiple, 5 * multiple)
         try:

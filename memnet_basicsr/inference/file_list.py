@@ -74,12 +74,11 @@ def _walk(folder, suffixes, visited, result):
 
 def _is_new(folder, visited, result):
     real = osp.realpath(folder)
-    if osp.islink(folder):
-        # a link upwards leads back to here
-        if real in visited or osp.realpath(osp.dirname(folder)).startswith(osp.join(real, '')):
-            result.skipped.append(f'{folder}: skipped, a link to a folder that is visited anyway or lies above')
-            return False
-    return real not in visited
+    # a link upwards leads back to here
+    is_circle = osp.realpath(osp.dirname(folder)).startswith(osp.join(real, ''))
+    if osp.islink(folder) and (real in visited or is_circle):
+        result.skipped.append(f'{folder}: skipped, a link to a folder that is visited anyway or lies above')
+    return not is_circle and real not in visited
 
 
 def _expand(pattern, suffixes, result):

@@ -129,7 +129,16 @@ def write_picture(path, picture):
     if picture.alpha is not None:
         pixels = np.dstack([pixels, picture.alpha])
     image, buffer = Image.fromarray(np.ascontiguousarray(pixels)), io.BytesIO()
-    options = {'JPEG': {'quality': 95, 'subsampling': 0}, 'WEBP': {'lossless': True, 'exact': True}}.get(FORMATS[suffix], {})
+    options = {
+        'JPEG': {
+            'quality': 95,
+            'subsampling': 0
+        },
+        'WEBP': {
+            'lossless': True,
+            'exact': True
+        }
+    }.get(FORMATS[suffix], {})
     # the tags of a TIFF file describe its own layout: they cannot go into another one
     metadata = {k: v for k, v in picture.metadata.items() if k != 'exif' or FORMATS[suffix] in ('JPEG', 'PNG', 'WEBP')}
     image.save(buffer, FORMATS[suffix], **options, **metadata)
@@ -148,8 +157,8 @@ def output_path(path, picture):
     """
     stem, suffix = osp.splitext(path)
     suffix = suffix.lower()
-    fits = suffix in FORMATS and (picture.pixels.dtype != np.uint16 or suffix in HOLD_16BIT) and (
-        picture.alpha is None or suffix in HOLD_ALPHA)
+    fits = suffix in FORMATS and (picture.pixels.dtype != np.uint16
+                                  or suffix in HOLD_16BIT) and (picture.alpha is None or suffix in HOLD_ALPHA)
     return path if fits else stem + '.png'
 
 

@@ -53,8 +53,9 @@ class Inference:
         if self.precision not in PRECISIONS:
             raise UsageError(f'precision: {self.precision!r} is unknown, use one of {", ".join(PRECISIONS)}')
         if self.tile is not None and 2 * self.tile_overlap > self.tile:
-            raise UsageError(f'tile_overlap: {self.tile_overlap} is more than half of tile: {self.tile}; use larger tiles '
-                             'or a smaller overlap')
+            raise UsageError(
+                f'tile_overlap: {self.tile_overlap} is more than half of tile: {self.tile}; use larger tiles '
+                'or a smaller overlap')
 
     @classmethod
     def option_keys(cls):

@@ -1,6 +1,6 @@
 import yaml
 
-from basicsr.utils.options import yaml_load
+from basicsr.utils.options import ordered_yaml
 from ..errors import UsageError
 from .description import describe
 from .weights import build_network, read_pth, write_weights
@@ -23,7 +23,7 @@ def package_weights(checkpoint, option_file, path, param_key=None, **description
     """
     try:
         with open(option_file, encoding='utf-8') as f:
-            opt = yaml_load(f.read())
+            opt = yaml.load(f, Loader=ordered_yaml()[0])
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f'option file {option_file}: cannot be read ({type(error).__name__})') from None
     description = describe(opt if isinstance(opt, dict) else {}, **description)

@@ -128,7 +128,8 @@ class Restorer:
             return known[0]
         fixed = self.description['upscaled_by'] == 'network'
         if scale is None or not 1 <= scale <= 8 or (fixed and scale not in known):
-            raise UsageError(f'scale: {scale}; give the factor of super-resolution, one of {", ".join(map(str, known))}')
+            raise UsageError(
+                f'scale: {scale}; give the factor of super-resolution, one of {", ".join(map(str, known))}')
         return scale
 
     def forwards(self, height, width, channels, scale=1):

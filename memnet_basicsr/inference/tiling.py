@@ -63,7 +63,8 @@ def tile_spans(size, tile, overlap, multiple=1):
     zones = [None]
     for start, end in zip(starts[1:], ends[:-1]):
         discarded = -(-3 * (end - start) // 8)
-        zones.append((start + discarded, end - discarded) if end - start > 2 * discarded else ((start + end) // 2, ) * 2)
+        zones.append((start + discarded,
+                      end - discarded) if end - start > 2 * discarded else ((start + end) // 2, ) * 2)
     zones.append(None)
     return list(zip(starts, ends, zones[:-1], zones[1:]))
 
@@ -83,8 +84,9 @@ def output_scale(out_size, in_size):
     """
     scale = out_size[0] // in_size[0]
     if scale < 1 or tuple(out_size) != (in_size[0] * scale, in_size[1] * scale):
-        raise RuntimeError(f'a network that turns {in_size[0]}x{in_size[1]} into {out_size[0]}x{out_size[1]} pixels can '
-                           'be neither padded nor tiled: the output must be 1, 2, 3, ... times as large as the input')
+        raise RuntimeError(
+            f'a network that turns {in_size[0]}x{in_size[1]} into {out_size[0]}x{out_size[1]} pixels can '
+            'be neither padded nor tiled: the output must be 1, 2, 3, ... times as large as the input')
     return scale
 
 

@@ -97,8 +97,9 @@ def read_pth(path):
     except FileNotFoundError:
         raise UsageError(f'weights {path}: there is no such file') from None
     except Exception as error:  # the unpickler raises whatever the damage leads to
-        raise UsageError(f'weights {path}: cannot be read, the file is damaged or holds more than tensors and plain values '
-                         f'({type(error).__name__})') from None
+        raise UsageError(
+            f'weights {path}: cannot be read, the file is damaged or holds more than tensors and plain values '
+            f'({type(error).__name__})') from None
     return content if isinstance(content, dict) else {}
 
 
@@ -219,7 +220,7 @@ def _read_safetensors(path):
     try:
         with safetensors.safe_open(path, framework='pt') as f:
             metadata = f.metadata() or {}
-            params = {k: f.get_tensor(k) for k in f.keys()}
+            params = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118  (it is not a dict: no iteration)
         return params, json.loads(metadata[KEY]) if KEY in metadata else None
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UsageError(f'weights {path}: cannot be read, the file is damaged ({type(error).__name__})') from None

@@ -103,7 +103,9 @@ class RestorationModel(SRModel):
             self.output = [v.float() for v in self.output] if isinstance(self.output, list) else self.output.float()
         losses = OrderedDict()
         if self.cri_pix:
-            losses['l_pix'] = self.cri_pix(self.output, gt)
+            terms = getattr(self.cri_pix, 'terms', None)  # of a loss of several parts, each is logged
+            losses.update({f'l_{k}': v for k, v in terms(self.output, gt).items()} if terms else
+                          {'l_pix': self.cri_pix(self.output, gt)})
         if self.cri_perceptual:
             final = self.output[0] if isinstance(self.output, list) else self.output
             percep, style = self.cri_perceptual(final, gt)
@@ -168,6 +170,13 @@ class RestorationModel(SRModel):
 
     # ---- checkpoints ----------------------------------------------------------------------------------------------
 
+    def networks(self):
+        """Networks of a checkpoint: label of the file -> key in it -> network."""
+        nets = dict(params=self.net_g)
+        if self.ema_decay > 0:
+            nets['params_ema'] = self.net_g_ema
+        return dict(net_g=nets)
+
     def save(self, epoch, current_iter):
         """Save networks and training state; where a validation of this iteration is due, after it.
 
@@ -191,12 +200,10 @@ class RestorationModel(SRModel):
 
     @master_only
     def _write_files(self, epoch, current_iter, random_states):
-        nets = dict(params=self.net_g)
-        if self.ema_decay > 0:
-            nets['params_ema'] = self.net_g_ema
-        weights = {key: {k: v.cpu() for k, v in self.get_bare_model(net).state_dict().items()}
-                   for key, net in nets.items()}  # yapf: disable
-        checkpoint.save_whole(weights, checkpoint.network_path(self.opt, 'net_g', current_iter))
+        for label, nets in self.networks().items():
+            weights = {key: {k: v.cpu() for k, v in self.get_bare_model(net).state_dict().items()}
+                       for key, net in nets.items()}  # yapf: disable
+            checkpoint.save_whole(weights, checkpoint.network_path(self.opt, label, current_iter))
         if current_iter == -1:
             return
         state = {
@@ -216,7 +223,7 @@ class RestorationModel(SRModel):
         checkpoint.save_whole(
             checkpoint.plain(state), osp.join(self.opt['path']['training_states'], f'{current_iter}.state'))
         if self.opt['train'].get('keep_last'):
-            checkpoint.remove_older(self.opt, ['net_g'], self.opt['train']['keep_last'])
+            checkpoint.remove_older(self.opt, list(self.networks()), self.opt['train']['keep_last'])
 
     def _count_metrics_lines(self):
         path = osp.join(self.opt['path']['log'], 'metrics.jsonl')

@@ -59,9 +59,7 @@ def test_folders_keep_names_depth_and_alpha(run, make_weights, tmp_path):
     for name, img in imgs.items():
         out = cv2.imread(f'out/{name}', cv2.IMREAD_UNCHANGED)
         assert out.dtype == img.dtype and out.shape == img.shape
-        if name == 'wide.png':
-            want = restore(img)
-        elif img.ndim == 2:
+        if name == 'wide.png' or img.ndim == 2:
             want = restore(img)
         else:
             want = restore(img[..., :3])[..., ::-1]
@@ -117,8 +115,10 @@ def test_broken_pictures_do_not_stop_the_others(run, tmp_path):
     assert out == [f'4 restored to out, {len(bad) - 1} failed']
     assert tree('out') == ['a.png', 'cmyk.jpg', 'palette.png', 'z.png']
     said = {
-        **{k: v
-           for k, v in bad.items() if k != 'loop.png'}, 'circle': 'visited anyway',
+        **{
+            k: v
+            for k, v in bad.items() if k != 'loop.png'
+        }, 'circle': 'visited anyway',
         'dangling.png': 'leads nowhere',
         'notes.txt': 'not pictures',
         'cmyk.jpg': 'converted to RGB'
@@ -210,8 +210,8 @@ def test_comparison_panel(run):
 def test_super_resolution_with_alpha(run, make_weights):
     save('in/a.png', 5, 6, 4)
     save('gt/a.png', 15, 18, 3)
-    code, out, _ = run('-i', 'in', '-o', 'out', '--scale', 3, '--gt', 'gt', '--compare',
-                       weights=make_weights('sr', scale=[2, 3]))
+    code, out, _ = run(
+        '-i', 'in', '-o', 'out', '--scale', 3, '--gt', 'gt', '--compare', weights=make_weights('sr', scale=[2, 3]))
     assert code == 0 and Image.open('out/a.png').size == (18, 15) and Image.open('out/a.png').mode == 'RGBA'
     assert Image.open('out/a_compare.png').size == (54, 15) and 'PSNR' in out[0]
 
@@ -250,18 +250,24 @@ def test_module_can_be_run(tmp_path, make_weights):
     from basicsr.archs.srresnet_arch import MSRResNet
     from memnet_basicsr.inference.description import describe
     from memnet_basicsr.inference.weights import write_weights
-    args = dict(num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=2)
+    args = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 2}
     torch.manual_seed(0)
-    write_weights(str(tmp_path / 'w.pth'), MSRResNet(**args).state_dict(),
-                  describe({'network_g': {
-                      'type': 'MSRResNet',
-                      **args
-                  }}, 'sr', scale=[2]))
+    write_weights(
+        str(tmp_path / 'w.pth'),
+        MSRResNet(**args).state_dict(), describe({'network_g': {
+            'type': 'MSRResNet',
+            **args
+        }}, 'sr', scale=[2]))
     save(str(tmp_path / 'a.png'), 5, 6, 3)
     root = osp.dirname(osp.dirname(memnet_basicsr.__file__))
-    done = subprocess.run([sys.executable, '-m', 'memnet_basicsr.inference', '-i', 'a.png', '-o', 'b.png', '-w', 'w.pth'],
-                          cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, 'PYTHONPATH': root})
+    done = subprocess.run(
+        [sys.executable, '-m', 'memnet_basicsr.inference', '-i', 'a.png', '-o', 'b.png', '-w', 'w.pth'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ, 'PYTHONPATH': root
+        })
     assert done.returncode == 0, done.stderr
     assert Image.open(tmp_path / 'b.png').size == (12, 10)
 

@@ -13,8 +13,8 @@ from memnet_basicsr.inference.weights import ARCH_REGISTRY, write_weights
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
 
-MEMNET = dict(type='MemNet', num_feat=4, num_block=2, num_recursion=2)
-MEMORYNET = dict(type='MemoryNet', num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1)
+MEMNET = {'type': 'MemNet', 'num_feat': 4, 'num_block': 2, 'num_recursion': 2}
+MEMORYNET = {'type': 'MemoryNet', 'num_feat': 8, 'scale_unetfeats': 4, 'scale_orsnetfeats': 4, 'num_cab': 1}
 
 
 def weights_of(network, tmp_path, task='denoise'):
@@ -32,11 +32,25 @@ def weights_of(network, tmp_path, task='denoise'):
 
 @pytest.mark.parametrize('network', [
     MEMNET,
-    dict(MEMNET, multi_supervised=False, num_in_ch=3), MEMORYNET,
+    dict(MEMNET, multi_supervised=False, num_in_ch=3),
+    MEMORYNET,
     dict(MEMORYNET, memory='none'),
     dict(MEMORYNET, memory='released'),
-    dict(type='MSRResNet', num_feat=4, num_block=1, upscale=2),
-    dict(type='RRDBNet', num_in_ch=1, num_out_ch=1, scale=1, num_feat=4, num_block=1, num_grow_ch=4),
+    {
+        'type': 'MSRResNet',
+        'num_feat': 4,
+        'num_block': 1,
+        'upscale': 2
+    },
+    {
+        'type': 'RRDBNet',
+        'num_in_ch': 1,
+        'num_out_ch': 1,
+        'scale': 1,
+        'num_feat': 4,
+        'num_block': 1,
+        'num_grow_ch': 4
+    },
 ])
 def test_exported_networks_give_what_torch_gives(network, tmp_path):
     path, net = weights_of(network, tmp_path)

@@ -112,7 +112,7 @@ def test_a_photograph_with_a_second_picture_inside_is_one(tmp_path):
 def bad_files(folder):
     """Files that cannot be restored, and what is said about them."""
     img = Image.fromarray(random(40, 40, 3))
-    frames = dict(save_all=True, append_images=[Image.new('RGB', (40, 40))])
+    frames = {'save_all': True, 'append_images': [Image.new('RGB', (40, 40))]}
     (folder / 'empty.png').write_bytes(b'')
     (folder / 'text.jpg').write_text('this is not a picture')
     img.save(folder / 'cut.jpg', quality=100)

@@ -1,3 +1,4 @@
+import itertools
 import pytest
 import torch
 import torch.nn.functional as F
@@ -105,10 +106,10 @@ def test_spans_cover_the_axis_with_at_least_the_overlap(size, tile, overlap):
     spans = tile_spans(size, tile, overlap)
     assert spans[0][0] == 0 and spans[-1][1] == size
     assert {end - start for start, end, _, _ in spans} == {min(tile, size)}
-    for (_, end, _, out_zone), (start, _, in_zone, _) in zip(spans[:-1], spans[1:]):
+    for (_, end, _, out_zone), (start, _, in_zone, _) in itertools.pairwise(spans):
         assert end - start >= overlap and out_zone == in_zone and start <= out_zone[0] <= out_zone[1] <= end
     zones = [v[2] for v in spans[1:]]
-    assert all(a[1] <= b[0] for a, b in zip(zones[:-1], zones[1:]))
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(zones))
 
 
 def test_tiles_beyond_the_field_stay_below_one_gray_level():
@@ -148,7 +149,7 @@ def test_ensemble_is_the_mean_over_the_dihedral_group():
     assert torch.stack(outs).std(0).max() > 1e-3  # the eight differ
     want = torch.stack(outs).mean(0)
     assert (restore_by_ensemble(net, img) - want).abs().max() < 1e-6
-    for options in ({}, dict(tile=10, tile_overlap=5, pad_multiple=1)):
+    for options in ({}, {'tile': 10, 'tile_overlap': 5, 'pad_multiple': 1}):
         out = Inference(self_ensemble=True, **options)(net, img)
         assert out.shape == want.shape
     assert (Inference(self_ensemble=True)(net, img) - want).abs().max() < 1e-6
@@ -259,12 +260,29 @@ def test_from_options_takes_its_keys_only():
     assert Inference.from_options(None) == Inference()
 
 
-@pytest.mark.parametrize('options', [
-    dict(tile=0), dict(tile=1.5), dict(tile=True), dict(tile=32, tile_overlap=17), dict(tile_overlap=-1),
-    dict(tile_overlap=None), dict(precision='fp8'), dict(self_ensemble=1), dict(pad_multiple=0),
-    dict(local_statistics=True)
-])
+@pytest.mark.parametrize('options', [{
+    'tile': 0
+}, {
+    'tile': 1.5
+}, {
+    'tile': True
+}, {
+    'tile': 32,
+    'tile_overlap': 17
+}, {
+    'tile_overlap': -1
+}, {
+    'tile_overlap': None
+}, {
+    'precision': 'fp8'
+}, {
+    'self_ensemble': 1
+}, {
+    'pad_multiple': 0
+}, {
+    'local_statistics': True
+}])
 def test_contradictions_are_refused_in_one_line(options):
     with pytest.raises(UsageError) as error:
         Inference(**options)
-    assert '\n' not in str(error.value) and list(options)[0] in str(error.value)
+    assert '\n' not in str(error.value) and next(iter(options)) in str(error.value)

@@ -179,10 +179,10 @@ def test_tile_and_ensemble_and_count_of_forwards(make_weights):
     path = make_weights()
     img = picture(40, 50, 3)
     whole = load_restorer(path, device='cpu')
-    for options in (dict(tile=16), dict(ensemble=True), dict(tile=20, ensemble=True), dict()):
+    for options in ({'tile': 16}, {'ensemble': True}, {'tile': 20, 'ensemble': True}, {}):
         restore = load_restorer(path, device='cpu', **options)
         calls = []
-        restore.net.register_forward_hook(lambda *_: calls.append(1))
+        restore.net.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         np.testing.assert_allclose(restore(img), whole(img), atol=1e-6)
         assert len(calls) == restore.forwards(40, 50, 3)
     assert load_restorer(path, device='cpu', precision='bf16')(img).dtype == np.float32
@@ -190,7 +190,7 @@ def test_tile_and_ensemble_and_count_of_forwards(make_weights):
 
 def test_arguments_out_of_range(make_weights):
     path = make_weights()
-    for options in (dict(tile=0), dict(precision='int8'), dict(device='cuda:77')):
+    for options in ({'tile': 0}, {'precision': 'int8'}, {'device': 'cuda:77'}):
         with pytest.raises(UsageError) as error:
             load_restorer(path, **options)
         assert '\n' not in str(error.value)

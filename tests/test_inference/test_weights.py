@@ -12,8 +12,7 @@ from basicsr.models.base_model import BaseModel
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference import weights as weights_module
 from memnet_basicsr.inference.description import check_description, describe
-from memnet_basicsr.inference.weights import (find_weights, load_network, packaged_weights, read_weights,
-                                              write_weights)
+from memnet_basicsr.inference.weights import find_weights, load_network, packaged_weights, read_weights, write_weights
 
 OPT = {'name': 'train_Blur', 'network_g': {'type': 'BlurForTests'}}
 
@@ -65,7 +64,8 @@ def test_nothing_in_a_file_is_executed(tmp_path):
 @pytest.mark.parametrize('damage', ['empty', 'cut', 'text'])
 def test_damaged_files_in_one_line(make_weights, suffix, damage):
     path = make_weights(suffix=suffix)
-    content = open(path, 'rb').read()
+    with open(path, 'rb') as f:
+        content = f.read()
     with open(path, 'wb') as f:
         f.write({'empty': b'', 'cut': content[:len(content) // 2], 'text': b'hello world, no weights'}[damage])
     with pytest.raises(UsageError) as error:
@@ -76,7 +76,7 @@ def test_damaged_files_in_one_line(make_weights, suffix, damage):
 def test_files_that_do_not_say_what_they_are(tmp_path, make_weights, blur_net):
     path = str(tmp_path / 'a.pth')
     torch.save({'params': blur_net().state_dict()}, path)
-    with pytest.raises(UsageError, match='no description.*package_weights'):
+    with pytest.raises(UsageError, match=r'no description.*package_weights'):
         load_network(path)
     torch.save([1, 2], path)
     with pytest.raises(UsageError, match='neither params nor params_ema'):
@@ -84,13 +84,35 @@ def test_files_that_do_not_say_what_they_are(tmp_path, make_weights, blur_net):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(network_g={'type': 'Nowhere'}), 'Nowhere.*not registered'),
-    (dict(network_g={'type': 'BlurForTests', 'width': 3}), 'width'),
-    (dict(network_g={'type': 'BlurForTests', 'num_in_ch': 3}), r'does not fit.*mean.weight is \(1, 1, 3, 3\) instead of'),
-    (dict(network_g={}), 'needs network_g'),
-    (dict(task='paint'), 'paint'),
-    (dict(task='sr'), 'factors'),
-    (dict(colour='y'), 'unknown keys: colour'),
+    ({
+        'network_g': {
+            'type': 'Nowhere'
+        }
+    }, 'Nowhere.*not registered'),
+    ({
+        'network_g': {
+            'type': 'BlurForTests',
+            'width': 3
+        }
+    }, 'width'),
+    ({
+        'network_g': {
+            'type': 'BlurForTests',
+            'num_in_ch': 3
+        }
+    }, r'does not fit.*mean.weight is \(1, 1, 3, 3\) instead of'),
+    ({
+        'network_g': {}
+    }, 'needs network_g'),
+    ({
+        'task': 'paint'
+    }, 'paint'),
+    ({
+        'task': 'sr'
+    }, 'factors'),
+    ({
+        'colour': 'y'
+    }, 'unknown keys: colour'),
 ])
 def test_descriptions_that_do_not_fit(make_weights, change, message):
     path = make_weights()
@@ -109,7 +131,10 @@ def test_description_is_made_of_plain_values():
             'type': 'X',
             'upscale': 2
         }
-    }, 'sr', scale=(2, ), metrics={'x': torch.tensor(1.5)})
+    },
+                           'sr',
+                           scale=(2, ),
+                           metrics={'x': torch.tensor(1.5)})
     assert description == json.loads(json.dumps(description))
     assert description['scale'] == [2] and description['upscaled_by'] == 'network' and description['color'] == 'y'
     assert describe(OPT, 'sr', scale=[2, 3])['upscaled_by'] == 'bicubic'
@@ -142,7 +167,7 @@ def test_packaged_names(monkeypatch, tmp_path, make_weights):
         os.link(make_weights(), folder / name)
     assert list(packaged_weights()) == ['memnet_denoise', 'memnet_sr']
     assert find_weights('memnet_denoise') == str(folder / 'memnet_denoise.pth')
-    with pytest.raises(UsageError, match='memnet_denoise, memnet_sr .did you mean memnet_denoise') as error:
+    with pytest.raises(UsageError, match=r'memnet_denoise, memnet_sr .did you mean memnet_denoise') as error:
         find_weights('memnet_denoize')
     assert '\n' not in str(error.value)
 
@@ -159,7 +184,7 @@ def test_address_is_downloaded_once_and_offline_is_one_line(make_weights, monkey
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     address = f'http://127.0.0.1:{server.server_port}/weights_denoise.pth'
-    with pytest.raises(UsageError, match='cannot be downloaded .File not found'):
+    with pytest.raises(UsageError, match=r'cannot be downloaded .File not found'):
         find_weights(address.replace('denoise', 'nothing'))
     path = find_weights(address)
     server.shutdown()

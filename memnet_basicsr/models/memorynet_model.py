@@ -1,0 +1,191 @@
+import contextlib
+import torch
+from collections import OrderedDict
+
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from ..archs.memory_util import HierarchicalMemory
+from ..engine.optim import build_optimizer
+from ..errors import UsageError
+from .restoration_model import RestorationModel
+
+
+@MODEL_REGISTRY.register()
+class MemoryNetModel(RestorationModel):
+    """RestorationModel with reconstruction of the clean picture from memory, and contrast between three classes.
+
+    Hierarchical memory learning for generic image restoration, https://arxiv.org/abs/2309.01377. It trains any network:
+    reconstruction needs its method ``reconstruct(x)``, contrast either ``network_c`` or its method ``features(x)``.
+    Each term is logged; so are, of the last step, the PSNR of every output (``psnr_1`` is the final one), the measures
+    of the memory's addressing and the ratio of contrastive to reconstruction loss.
+
+    Args:
+        opt (dict): As RestorationModel, and
+            network_c (dict): Encoder of the contrastive loss, for example ContrastEncoder. Default: the network's own
+                last stage, by its method ``features``.
+            train.reconstruction_opt (dict): Loss between ``reconstruct(gt)`` and gt. Default: none.
+            train.contrast_opt (dict): ThreeClassContrastiveLoss. Default: none.
+            train.optim_c (dict): Optimiser of ``network_c``.
+            train.recording_iter (int): So many first iterations minimise the reconstruction alone, on clean pictures:
+                the paper's recording of normal patterns. Default: 0.
+    """
+
+    def init_training_settings(self):
+        train_opt = self.opt['train']
+        self.recording_iter = train_opt.get('recording_iter', 0)
+        self.cri_reconstruction = self._build_loss('reconstruction_opt')
+        self.cri_contrast = self._build_loss('contrast_opt')
+        self.warned = set()
+        self.worse_in_a_row = 0  # logs in which stage 3 was worse than stage 2
+        self.net_c = None
+        if self.cri_contrast and self.opt.get('network_c'):
+            self.net_c = build_network(self.opt['network_c'])
+            path = self.opt['path'].get('pretrain_network_c')
+            if path:
+                self.load_network(self.net_c, path, True, self.opt['path'].get('param_key_c', 'params'))
+            self.net_c = self.model_to_device(self.net_c)
+        net = self.get_bare_model(self.net_g)
+        if self.cri_reconstruction and not hasattr(net, 'reconstruct'):
+            raise UsageError(f'train: reconstruction_opt: {type(net).__name__} has no method reconstruct; leave it out')
+        if self.cri_contrast and self.net_c is None and not hasattr(net, 'features'):
+            raise UsageError(f'train: contrast_opt: {type(net).__name__} has no method features; add network_c')
+        if self.recording_iter and not self.cri_reconstruction:
+            raise UsageError('train: recording_iter needs reconstruction_opt')
+        self.memories = [m for m in net.modules() if isinstance(m, HierarchicalMemory)]
+        super().init_training_settings()
+
+    def _build_loss(self, key):
+        opt = self.opt['train'].get(key)
+        return build_loss(opt).to(self.device) if opt else None
+
+    def setup_optimizers(self):
+        super().setup_optimizers()
+        self.optimizer_c = None
+        if self.net_c is not None:
+            optim_opt = self.opt['train'].get('optim_c')
+            if not optim_opt:
+                raise UsageError('train: optim_c is missing: network_c needs an optimiser')
+            optim_opt = dict(optim_opt)
+            self.optimizer_c = build_optimizer(optim_opt.pop('type'), list(self.net_c.parameters()), **optim_opt)
+            self.optimizers.append(self.optimizer_c)
+
+    def networks(self):
+        nets = super().networks()
+        if self.net_c is not None:
+            nets['net_c'] = dict(params=self.net_c)
+        return nets
+
+    def optimize_parameters(self, current_iter):
+        self.recording = current_iter <= self.recording_iter
+        if current_iter % self.opt['logger']['print_freq'] == 0:
+            for memory in self.memories:
+                memory.measure()
+        super().optimize_parameters(current_iter)
+        if self.cri_contrast and self.net_c is not None and not self.recording:
+            self.log_dict.update(self.reduce_loss_dict(self._train_encoder()))
+
+    def compute_losses(self, lq, gt):
+        losses = super().compute_losses(lq, gt)
+        if self.recording:
+            # the network has run all the same, so that with several processes gradients are averaged
+            losses = OrderedDict(l_unused=0 * sum(losses.values()))
+        if self.cri_reconstruction:
+            with self.step.autocast():
+                found = self.get_bare_model(self.net_g).reconstruct(gt)
+            losses['l_reconstruction'] = self.cri_reconstruction(found.float(), gt)
+        if self.cri_contrast and not self.recording:
+            restored = self.output[0] if isinstance(self.output, list) else self.output
+            losses.update(self._contrast(restored, gt, lq))
+        return losses
+
+    def _encode(self, *pictures):
+        encoder = self.net_c if self.net_c is not None else self.get_bare_model(self.net_g).features
+        with self.step.autocast():
+            feats = [encoder(picture) for picture in pictures]
+        return [tuple(v.float() for v in feat) for feat in feats]
+
+    def _contrast(self, restored, gt, lq):
+        """The restorer's term, through an encoder that it cannot bend; with the network's own stage also its terms."""
+        own_stage = self.net_c is None
+        bare = self.get_bare_model(self.net_g if own_stage else self.net_c)
+        with frozen(bare):
+            feats = [self._encode(restored)[0]]
+            with torch.no_grad():
+                feats += self._encode(gt, lq)
+        terms = self.cri_contrast(*feats, role='restorer')
+        if own_stage:
+            terms.update(self.cri_contrast(*self._encode(restored.detach(), gt, lq), role='encoder'))
+        return {f'l_{name}': value for name, value in terms.items()}
+
+    def _train_encoder(self):
+        """One step of ``network_c`` on the pictures of the last step."""
+        restored = self.output[0] if isinstance(self.output, list) else self.output
+        size = len(restored)  # with accumulation the last part
+        terms = self.cri_contrast(*self._encode(restored.detach(), self.gt[-size:], self.lq[-size:]), role='encoder')
+        if not terms:
+            return OrderedDict()
+        self.optimizer_c.zero_grad(set_to_none=True)
+        sum(terms.values()).backward()
+        self.optimizer_c.step()
+        return OrderedDict((f'l_{name}', value.detach()) for name, value in terms.items())
+
+    @torch.no_grad()
+    def get_current_log(self):
+        log = super().get_current_log()
+        log.pop('l_unused', None)
+        outputs = self.output if isinstance(self.output, list) else [self.output]
+        for i, output in enumerate(outputs, 1):
+            gt = self.gt[-len(output):]
+            log[f'psnr_{i}'] = float(-10 * torch.log10(((output.float() - gt)**2).mean().clamp(min=1e-12)))
+        for k, memory in enumerate(self.memories):
+            log.update((name if k == 0 else f'{name}_{k}', value) for name, value in memory.measures().items())
+            memory.measure(False)
+        if log.get('l_reconstruction') and 'l_contrast' in log:
+            log['contrast_ratio'] = log['l_contrast'] / log['l_reconstruction']
+        self._warn_of_failures(log)
+        return log
+
+    def _warn_of_failures(self, log):
+        """Say once what usually goes wrong with this design."""
+        worse = log.get('psnr_2', 0) > log['psnr_1'] + 0.1
+        self.worse_in_a_row = self.worse_in_a_row + 1 if worse else 0
+        losses = {k: v for k, v in log.items() if k.startswith('l_') and k != 'l_contrast_encoder'}
+        first, total = max(losses, key=losses.get), sum(losses.values())
+        flat = [k for k, v in log.items() if k.startswith('entropy_') and v > 0.995]
+        failures = {
+            'uniform': flat and f'the addressing is all but uniform ({", ".join(flat)} above 0.995): the memory tells '
+                       'nothing apart; lower memory_opt: temperature',
+            'dominant': len(losses) > 1 and total > 0 and losses[first] > 0.95 * total
+                        and f'{first} makes up {losses[first] / total:.0%} of the loss: the other terms hardly count',
+            'stages': self.worse_in_a_row >= 5
+                      and f'for {self.worse_in_a_row} logs in a row the final output ({log["psnr_1"]:.2f} dB) is worse '
+                          f'than that of the stage before it ({log["psnr_2"]:.2f} dB)',
+        }  # yapf: disable
+        for name, text in failures.items():
+            if text and name not in self.warned:
+                self.warned.add(name)
+                get_root_logger().warning(f'{text} (said once)')
+
+    def get_current_visuals(self):
+        """Also ``abnormality``: |Mem(Dec(Enc(x))) - x|, mean over the channels, (1, 1, H, W), if the network has it."""
+        visuals = super().get_current_visuals()
+        net = getattr(self, 'net_g_ema', self.get_bare_model(self.net_g))
+        if self.opt.get('val', {}).get('abnormality'):
+            with torch.no_grad():
+                visuals['abnormality'] = (net.reconstruct(self.lq) - self.lq).abs().mean(1, keepdim=True).cpu()
+        return visuals
+
+
+@contextlib.contextmanager
+def frozen(net):
+    """Within this context the network's parameters are constants; gradients still flow through to its input."""
+    trained = [p for p in net.parameters() if p.requires_grad]
+    for p in trained:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in trained:
+            p.requires_grad_(True)

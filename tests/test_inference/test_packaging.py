@@ -1,0 +1,98 @@
+import os
+import pytest
+import subprocess
+import sys
+import torch
+import yaml
+from os import path as osp
+
+from memnet_basicsr.archs.memnet_arch import MemNet
+from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference import load_restorer
+from memnet_basicsr.inference.packaging import package_weights
+from memnet_basicsr.inference.weights import read_weights
+
+ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
+NETWORK = {'type': 'MemNet', 'num_feat': 4, 'num_block': 2, 'num_recursion': 2}
+
+
+@pytest.fixture
+def training(tmp_path):
+    """A checkpoint with averaged parameters, and its option file."""
+    torch.manual_seed(0)
+    net = MemNet(num_feat=4, num_block=2, num_recursion=2)
+    ema = {k: v + 1 if k == 'ensemble_weight' else v for k, v in net.state_dict().items()}
+    torch.save({
+        'params': {
+            f'module.{k}': v
+            for k, v in net.state_dict().items()
+        },
+        'params_ema': ema
+    }, tmp_path / 'g.pth')
+    (tmp_path / 'opt.yml').write_text(yaml.safe_dump({'name': 'train_MemNet', 'network_g': NETWORK}))
+    return str(tmp_path / 'g.pth'), str(tmp_path / 'opt.yml'), net
+
+
+def test_averaged_parameters_are_taken_where_there_are_any(training, tmp_path):
+    checkpoint, opt, net = training
+    for key, plus in ((None, 1), ('params_ema', 1), ('params', 0)):
+        path = str(tmp_path / 'out.safetensors')
+        package_weights(checkpoint, opt, path, key, task='jpeg')
+        params, description = read_weights(path)
+        assert torch.equal(params['ensemble_weight'], net.ensemble_weight + plus)
+        assert description['option'] == 'train_MemNet' and description['color'] == 'y'
+
+
+def test_memnet_restores_as_in_evaluation(training, tmp_path):
+    checkpoint, opt, net = training
+    path = str(tmp_path / 'out.pth')
+    package_weights(checkpoint, opt, path, 'params', task='denoise')
+    img = torch.rand(2, 3, 30, 70)
+    with torch.no_grad():
+        want = torch.cat([net.eval()(v) for v in img.split(1, 1)], 1)
+    assert (load_restorer(path, device='cpu')(img) - want).abs().max() < 1e-5
+    # 10 convolutions look 10 pixels far, 3/8 of the overlap of 28 are more
+    assert (load_restorer(path, device='cpu', tile=56)(img) - want).abs().max() < 1e-5
+
+
+def test_what_does_not_fit_is_refused(training, tmp_path):
+    checkpoint, opt, _ = training
+    out = str(tmp_path / 'out.pth')
+    (tmp_path / 'wide.yml').write_text(yaml.safe_dump({'network_g': dict(NETWORK, num_feat=8)}))
+    (tmp_path / 'list.yml').write_text('- a')
+    (tmp_path / 'bad.yml').write_text('a: [')
+    (tmp_path / 'bad.pth').write_bytes(b'nothing')
+    torch.save({'params': {}}, tmp_path / 'noema.pth')
+    for args, message in (((checkpoint, str(tmp_path / 'wide.yml')),
+                           'does not fit MemNet'), ((checkpoint, str(tmp_path / 'list.yml')), 'no network_g'),
+                          ((checkpoint, str(tmp_path / 'bad.yml')),
+                           'cannot be read'), ((checkpoint, str(tmp_path / 'missing.yml')), 'cannot be read'),
+                          ((str(tmp_path / 'bad.pth'), opt), 'damaged'), ((str(tmp_path / 'missing.pth'), opt),
+                                                                          'no such file')):
+        with pytest.raises(UsageError, match=message) as error:
+            package_weights(*args, out, task='denoise')
+        assert '\n' not in str(error.value)
+    with pytest.raises(UsageError, match='has no params_ema'):
+        package_weights(str(tmp_path / 'noema.pth'), opt, out, 'params_ema', task='denoise')
+    assert not osp.exists(out)
+
+
+def test_scripts(training, tmp_path):
+    checkpoint, opt, _ = training
+
+    def run(script, *args):
+        command = [sys.executable, osp.join(ROOT, 'scripts', script), *args]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': ROOT})
+        assert 'Traceback' not in done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    out = str(tmp_path / 'out.safetensors')
+    code, stdout, stderr = run('package_weights.py', '--checkpoint', checkpoint, '--opt', opt, '--output', out,
+                               '--task', 'denoise', '--metric', 'psnr=26.5', 'ssim=0.7')
+    assert code == 0 and 'written' in stdout, stderr
+    assert read_weights(out)[1]['metrics'] == {'psnr': 26.5, 'ssim': 0.7}
+    pytest.importorskip('onnxruntime')
+    code, stdout, _ = run('export_onnx.py', out, str(tmp_path / 'net.onnx'))
+    assert code == 0 and 'any size, largest difference to torch' in stdout
+    code, _, stderr = run('export_onnx.py', 'memnet_nothing', str(tmp_path / 'net.onnx'))
+    assert code == 1 and stderr.startswith('export_onnx: ') and stderr.count('\n') == 1
