@@ -26,14 +26,13 @@ def pth_file():
     Raises:
         UsageError: The plug-in is not installed in this environment.
     """
-    try:
-        distribution = importlib.metadata.distribution('memnet-basicsr')
-    except importlib.metadata.PackageNotFoundError:
-        raise UsageError('memnet-basicsr is not installed in this environment: pip install .') from None
-    record = next((Path(distribution.locate_file(v)) for v in distribution.files or () if v.name == 'RECORD'), None)
-    if record is None:
-        raise UsageError('memnet-basicsr was not installed by pip (it has no RECORD): pip install .')
-    return record.parent.parent / NAME, record
+    # a build leaves an egg-info in the project's folder, which `python -m` finds first when it is run there
+    for distribution in importlib.metadata.distributions(name='memnet-basicsr'):
+        for file in distribution.files or ():
+            if file.name == 'RECORD':
+                record = Path(distribution.locate_file(file))
+                return record.parent.parent / NAME, record
+    raise UsageError('memnet-basicsr is not installed by pip in this environment: pip install .')
 
 
 def switch(on):

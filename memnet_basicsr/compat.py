@@ -127,7 +127,7 @@ def _initialise_without_gpu(stock):
         if torch.cuda.is_available():
             return stock(backend, **kwargs)
         repairs.append('row 5: no GPU: processes talk by gloo, networks stay on the CPU')
-        with _pretend(torch.cuda, device_count=lambda: 1, set_device=lambda device: None):
+        with pretend(torch.cuda, device_count=lambda: 1, set_device=lambda device: None):
             return stock('gloo', **kwargs)
 
     return init_dist
@@ -147,7 +147,7 @@ def _model_to_cpu(stock):
 
 
 @contextmanager
-def _pretend(module, **attributes):
+def pretend(module, **attributes):
     before = {name: getattr(module, name) for name in attributes}
     for name, value in attributes.items():
         setattr(module, name, value)
@@ -169,16 +169,24 @@ def load_resume_state(opt):
 
     Returns:
         dict | None: The training state, its tensors on the CPU (optimisers move them to their parameters' device).
+
+    Raises:
+        UsageError: The state that ``path: resume_state`` names does not exist or is damaged.
     """
     import torch
     from basicsr.utils import check_resume
+
+    from .engine import checkpoint
     path = opt['path'].get('resume_state')
     if opt['auto_resume']:
-        from .engine.checkpoint import newest_state
-        path = opt['path']['resume_state'] = newest_state(opt)
+        path = opt['path']['resume_state'] = checkpoint.newest_state(opt)
+        if path and not osp.isdir(osp.join('experiments', opt['name'], 'training_states')):
+            repairs.append('row 7: --auto_resume looks where the run writes, not below the current directory')
     if not path:
         return None
-    state = torch.load(path, map_location='cpu')
+    state = checkpoint.load(path)
+    if not torch.cuda.is_available():
+        repairs.append('row 6: no GPU: the training state is loaded to the CPU')
     check_resume(opt, state['iter'])
     opt['resume_position'] = (state['epoch'], state['iter'])
     return state

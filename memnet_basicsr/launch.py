@@ -5,11 +5,13 @@ BasicSR's ``train.py`` and ``test.py`` stay as they are, also when they run as a
 module the few functions that are repaired or that our models and data sets need (:func:`adopt`).
 """
 import argparse
+import math
 import os
 import sys
 import torch
 import yaml
 from basicsr import data as stock_data
+from basicsr.utils import logger as stock_logger
 from basicsr.utils import options as stock_options
 from basicsr.utils import registry
 from collections import OrderedDict
@@ -58,10 +60,12 @@ def _wrap(stock):
         parser.add_argument('-opt', type=str)
         path = parser.parse_known_args()[0].opt
         if path is not None:
-            check_options(load_yaml(path), path, is_train)
+            check_blocks(load_yaml(path), path, is_train)
         opt, args = stock(compat.run_root(root_path), is_train)
         opt = Options(opt)
+        check_options(opt, args.opt, is_train)
         if from_pipeline:
+            check_data(opt)
             adopt(caller.f_globals, opt)
         return opt, args
 
@@ -106,8 +110,8 @@ def load_yaml(path):
     return opt
 
 
-def check_options(opt, path, is_train=True):
-    """Check what can be checked before anything is opened or written.
+def check_blocks(opt, path, is_train=True):
+    """Check that an option file has the parts that BasicSR's parser and pipelines take for granted.
 
     Args:
         opt (dict): Options as read from the file.
@@ -115,11 +119,32 @@ def check_options(opt, path, is_train=True):
         is_train (bool): Whether they are for training. Default: True.
 
     Raises:
-        UsageError: A block is missing, a type is in no registry, or a data root does not exist.
+        UsageError: A part is missing or is not a mapping.
     """
     for key in _required['train' if is_train else 'test']:
         if opt.get(key) is None:
             raise UsageError(f'{path}: `{key}:` is missing{near(key, opt)}')
+    for key in ('datasets', 'network_g', 'path', 'train', 'val', 'logger'):
+        if opt.get(key) is not None and not isinstance(opt[key], dict):
+            raise UsageError(f'{path}: `{key}:` must be a block of options')
+    for phase, block in opt['datasets'].items():
+        if not isinstance(block, dict):
+            raise UsageError(f'{path}: `datasets: {phase}:` must be a block of options')
+    if is_train and 'train' not in opt['datasets']:
+        raise UsageError(f'{path}: `datasets: train:` is missing')
+
+
+def check_options(opt, path, is_train=True):
+    """Check what can be checked before anything is opened or written.
+
+    Args:
+        opt (dict): Options of the run; those of the command line (``--force_yml``) are in them.
+        path (str): Path of the option file, for the messages.
+        is_train (bool): Whether they are for training. Default: True.
+
+    Raises:
+        UsageError: A type is in no registry, or a data root does not exist.
+    """
     _check_type(opt['model_type'], registry.MODEL_REGISTRY, 'model_type', path)
     for key, block in opt.items():
         if key.startswith('network_') and isinstance(block, dict):
@@ -131,8 +156,6 @@ def check_options(opt, path, is_train=True):
             _check_type(metric.get('type'), registry.METRIC_REGISTRY, f'{place}: metrics: {name}: type', path)
         for key in ('dataroot_gt', 'dataroot_lq', 'dataroot_mask'):
             check_data_root(block.get(key), f'{path}: {place}: {key}')
-    if is_train and 'train' not in opt['datasets']:
-        raise UsageError(f'{path}: `datasets: train:` is missing')
     for key, block in (opt.get('train') or {}).items():
         if key.endswith('_opt') and isinstance(block, dict) and 'type' in block:
             _check_type(block['type'], registry.LOSS_REGISTRY, f'train: {key}: type', path)
@@ -156,12 +179,57 @@ def check_data_root(root, place):
         return
     root = osp.expanduser(root)
     if not osp.isdir(root):
-        raise UsageError(f'{place}: {root} does not exist (current directory: {os.getcwd()})')
+        fault = 'is not a folder' if osp.exists(root) else 'does not exist'
+        raise UsageError(f'{place}: {root} {fault} (current directory: {os.getcwd()})')
     if root.rstrip('/').endswith('.lmdb') and not osp.isfile(osp.join(root, 'meta_info.txt')):
         raise UsageError(f'{place}: {root} has no meta_info.txt: make the LMDB again '
                          'with scripts/data_preparation/create_lmdb.py')
     if not any(os.scandir(root)):
         raise UsageError(f'{place}: {root} is empty')
+
+
+def check_data(opt):
+    """Open the training set, and all sets of ours, before BasicSR moves an earlier run of that name away.
+
+    Args:
+        opt (Options): Options of the run.
+
+    Raises:
+        UsageError: A set cannot be opened, or the training set is too small for one batch or for the run (row 21).
+    """
+    with compat.pretend(stock_logger, initialized_logger={'basicsr': True}):  # silent: there is no log file yet
+        for dataset_opt in opt['datasets'].values():
+            cls = registry.DATASET_REGISTRY.get(dataset_opt['type'])
+            if dataset_opt['phase'] == 'train' or is_ours(cls):
+                dataset = stock_data.build_dataset(dataset_opt)
+            if opt['is_train'] and dataset_opt['phase'] == 'train':
+                _check_length(len(dataset), has_seeded_samples(opt, cls), opt, dataset_opt)
+
+
+def _epoch_size(opt, dataset_opt):
+    """Enlargement of the data set, samples per iteration that an epoch is counted with, and that the loader takes."""
+    batch_size = dataset_opt['batch_size_per_gpu']
+    return (dataset_opt.get('dataset_enlarge_ratio', 1), batch_size,
+            batch_size if opt['dist'] else batch_size * max(opt['num_gpu'], 1))
+
+
+def _check_length(length, seeded, opt, dataset_opt):
+    """Row 21: BasicSR drops the last incomplete batch of an epoch but counts it, and so would end early."""
+    ratio, batch_size, loader_batch_size = _epoch_size(opt, dataset_opt)
+    world_size = opt['world_size']
+    if length * ratio < loader_batch_size * world_size:
+        raise UsageError(f'datasets: train: {length} picture(s) are too few for one batch of '
+                         f'{loader_batch_size * world_size}: lower batch_size_per_gpu or set dataset_enlarge_ratio to '
+                         f'{-(-loader_batch_size * world_size // max(length, 1))} or more')
+    if seeded:  # EpochSampler's epochs have the number of iterations that BasicSR counts
+        return
+    total_iter = int(opt['train']['total_iter'])
+    epochs = math.ceil(total_iter / math.ceil(length * ratio / (batch_size * world_size))) + 1
+    done = epochs * (math.ceil(length * ratio / world_size) // loader_batch_size)
+    if done < total_iter:
+        raise UsageError(f'datasets: train: the last incomplete batch of each epoch is dropped, so that training would '
+                         f'end at iteration {done} of {total_iter}: set dataset_enlarge_ratio to {10 * ratio} or more'
+                         f'{" and num_gpu to 1 (or use torchrun)" if loader_batch_size > batch_size else ""}')
 
 
 def _check_type(name, known, place, path):
@@ -182,7 +250,6 @@ def adopt(module, opt):
         module['load_resume_state'] = compat.load_resume_state
     if 'create_train_val_dataloader' in module:
         module['build_dataloader'] = partial(build_dataloader, run_opt=opt)
-        module['create_train_val_dataloader'] = _checked(module['create_train_val_dataloader'])
     module['get_env_info'] = _with_plugin_info(module['get_env_info'])
 
 
@@ -198,27 +265,22 @@ def is_ours(cls):
     return any(base.__module__.split('.')[0] == package for base in cls.__mro__)
 
 
+def has_seeded_samples(opt, dataset_class):
+    """Whether a run's training samples come from :mod:`memnet_basicsr.data.sampling`."""
+    return is_ours(registry.MODEL_REGISTRY.get(opt['model_type'])) or is_ours(dataset_class)
+
+
 def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, seed=None, *, run_opt):
     """BasicSR's ``build_dataloader``, with seeded samples for our models and data sets.
 
     Args:
         run_opt (Options): All options of the run; the others as in BasicSR.
-
-    Raises:
-        UsageError: The data set is too small for one batch.
     """
     if dataset_opt['phase'] != 'train':
         return stock_data.build_dataloader(dataset, dataset_opt, num_gpu, dist, sampler, seed)
-    ratio = dataset_opt.get('dataset_enlarge_ratio', 1)
-    batch_size = dataset_opt['batch_size_per_gpu']
-    loader_batch_size = batch_size if dist else batch_size * max(num_gpu, 1)
-    if len(dataset) * ratio < loader_batch_size * run_opt['world_size']:
-        raise UsageError(
-            f'datasets: train: {len(dataset)} picture(s) are too few for one batch of '
-            f'{loader_batch_size * run_opt["world_size"]}: lower batch_size_per_gpu or set dataset_enlarge_ratio to '
-            f'{-(-loader_batch_size * run_opt["world_size"] // max(len(dataset), 1))} or more')
-    if not is_ours(registry.MODEL_REGISTRY.get(run_opt['model_type'])) and not is_ours(type(dataset)):
+    if not has_seeded_samples(run_opt, type(dataset)):
         return stock_data.build_dataloader(dataset, dataset_opt, num_gpu, dist, sampler, seed)
+    ratio, batch_size, loader_batch_size = _epoch_size(run_opt, dataset_opt)
     start = run_opt.get('resume_position', (0, 0))
     sampler = EpochSampler(sampler, ratio, batch_size, loader_batch_size, seed, start)
     run_opt['iters_per_epoch'] = sampler.num_iter
@@ -226,21 +288,3 @@ def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, 
     loader.generator = torch.Generator()  # else each epoch's start draws from the network's generator
     return loader
 
-
-def _checked(create_train_val_dataloader):
-    """Row 21: stop before a training that would end early."""
-    if hasattr(create_train_val_dataloader, '__wrapped__'):
-        return create_train_val_dataloader
-
-    @wraps(create_train_val_dataloader)
-    def wrapper(opt, logger):
-        result = create_train_val_dataloader(opt, logger)
-        train_loader, _, _, total_epochs, total_iters = result
-        if len(train_loader) * (total_epochs + 1) < total_iters:
-            raise UsageError(
-                f'datasets: train: the last incomplete batch of each epoch is dropped, so that training would end at '
-                f'iteration {len(train_loader) * (total_epochs + 1)} of {total_iters}: set dataset_enlarge_ratio to '
-                f'{10 * opt["datasets"]["train"].get("dataset_enlarge_ratio", 1)} or more')
-        return result
-
-    return wrapper

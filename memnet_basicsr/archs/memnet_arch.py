@@ -35,7 +35,8 @@ class _NormReluConv(torch.autograd.Function):
                                                                              weight.to(grad.dtype), [weight.shape[0]],
                                                                              [1, 1], ctx.padding, [1, 1], False, [0, 0],
                                                                              1, [True, True, need_bias])
-        grad_a = torch.ops.aten.threshold_backward(grad_a.to(x.dtype), a, 0)
+        grad_a = grad_a.to(x.dtype)
+        torch.ops.aten.threshold_backward.grad_input(grad_a, a, 0, grad_input=grad_a)
         grad_x, grad_gamma, grad_beta = torch.ops.aten.native_batch_norm_backward(grad_a, x, gamma, mean, var, mean,
                                                                                   invstd, ctx.training, ctx.eps,
                                                                                   [need_x, True, True])

@@ -1,0 +1,3 @@
+from .training_figures import training_figures
+
+__all__ = ['training_figures']

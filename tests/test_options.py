@@ -1,0 +1,113 @@
+"""Every option file trains 2 iterations and validates (20 for the main ones), with less width, patch, batch and data."""
+import cv2
+import logging
+import numpy as np
+import pytest
+import sys
+import yaml
+from basicsr.test import test_pipeline as run_test
+from basicsr.train import train_pipeline
+from basicsr.utils import logger as basicsr_logger
+from pathlib import Path
+
+from memnet_basicsr.data.lmdb_util import write_lmdb
+from memnet_basicsr.launch import check_options, load_yaml
+
+OPTIONS = Path(__file__).parent.parent / 'options'
+TRAIN = sorted(p for p in OPTIONS.rglob('train_*.yml'))
+TEST = sorted(OPTIONS.glob('test_*.yml'))
+LONG = ('train_MemNet_Denoise_BSD', 'train_MemNet_JPEG_BSD', 'train_MemNet_SR_291', 'train_MemoryNet_GoPro',
+        'train_MemoryNet_RICE1')  # yapf: disable
+
+
+def plain(value):
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, list) else value
+
+
+def picture(seed, channels):
+    img = np.random.RandomState(seed).rand(52, 60, channels).astype(np.float32)
+    img = cv2.GaussianBlur(img, (0, 0), 2).reshape(52, 60, channels)
+    return ((img - img.min()) / (img.max() - img.min()) * 255).astype(np.uint8)
+
+
+def make_data(opt, folder):
+    """Tiny LMDBs in the place of those that an option file names."""
+    for block in opt['datasets'].values():
+        for key in ('dataroot_gt', 'dataroot_lq', 'dataroot_mask'):
+            if key not in block:
+                continue
+            target = folder / block[key]
+            channels = 1 if key == 'dataroot_mask' or target.stem.endswith(('_gray', '_y')) else 3
+            shift = {'dataroot_gt': 0, 'dataroot_lq': 3, 'dataroot_mask': 7}[key]
+            write_lmdb(str(target), [(f'p{i}', picture(10 * i + shift, channels)) for i in range(3)], 'tiny', progress=False)
+
+
+def reduce_network(block):
+    if block['type'] == 'MemNet':
+        block.update(num_feat=4, num_block=min(block['num_block'], 2), num_recursion=min(block['num_recursion'], 2))
+    elif block['type'] == 'MemoryNet':
+        block.update(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1)
+    elif block['type'] == 'ContrastEncoder':
+        block.update(num_feat=8, num_down=2)
+
+
+def run(pipeline, opt, folder, monkeypatch):
+    """Write the option file and run one of BasicSR's pipelines on it, below the folder."""
+    path = folder / f'{opt["name"]}.yml'
+    path.write_text(yaml.safe_dump(opt, sort_keys=False))
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, 'argv', ['run', '-opt', str(path)])
+    monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
+    logging.getLogger('basicsr').handlers.clear()
+    monkeypatch.setattr(basicsr_logger, 'initialized_logger', {})
+    pipeline(str(folder))
+
+
+@pytest.mark.parametrize('path', TRAIN + TEST, ids=lambda p: p.stem)
+def test_file_is_in_order(path, tmp_path, monkeypatch):
+    opt = load_yaml(str(path))
+    assert opt['name'] == path.stem
+    assert path.read_text().startswith('# '), 'a header comment tells paper, expected result and hardware'
+    order = ['name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'datasets', 'network_g', 'network_c', 'path',
+             'train', 'val', 'logger']  # yapf: disable
+    assert list(opt) == [key for key in order if key in opt]
+    monkeypatch.chdir(tmp_path)
+    make_data(opt, tmp_path)
+    check_options(opt, str(path), is_train='train' in opt)
+
+
+@pytest.mark.parametrize('path', TRAIN, ids=lambda p: p.stem)
+def test_trains(path, tmp_path, monkeypatch):
+    opt = plain(load_yaml(str(path)))
+    total = 20 if path.stem in LONG else 2
+    for key, block in opt.items():
+        if key.startswith('network_'):
+            reduce_network(block)
+    opt['datasets']['train'].update(gt_size=24, batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=4)
+    opt['train']['total_iter'] = total
+    opt['val'].update(val_freq=total, save_img=True)
+    opt['logger'].update(print_freq=1, save_checkpoint_freq=total, use_tb_logger=False)
+    make_data(opt, tmp_path)
+    run(train_pipeline, opt, tmp_path, monkeypatch)
+    folder = tmp_path / 'experiments' / opt['name']
+    log = next(folder.glob('train_*.log')).read_text()
+    for key, block in opt['datasets'].items():
+        if key.startswith('val'):
+            assert f'Validation {block["name"]}' in log
+    assert f'iter: {total:7,d}' in log and 'nan' not in log.split('Start training')[1].split('Validation')[0]
+    assert (folder / 'models' / 'net_g_latest.pth').is_file()
+    assert (folder / 'training_states' / f'{total}.state').is_file()
+
+
+@pytest.mark.parametrize('path', TEST, ids=lambda p: p.stem)
+def test_tests(path, tmp_path, monkeypatch):
+    opt = plain(load_yaml(str(path)))
+    reduce_network(opt['network_g'])
+    opt['path']['pretrain_network_g'] = None  # the weights are those of a training that was not run
+    opt['val']['max_images'] = 1
+    make_data(opt, tmp_path)
+    run(run_test, opt, tmp_path, monkeypatch)
+    pictures = list((tmp_path / 'results' / opt['name'] / 'visualization').rglob('*.png'))
+    assert len(pictures) == len(opt['datasets']) and all(cv2.imread(str(p)) is not None for p in pictures)
