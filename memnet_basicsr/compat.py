@@ -148,6 +148,7 @@ def _model_to_cpu(stock):
 
 @contextmanager
 def pretend(module, **attributes):
+    """Exchange attributes of a module for the time of a ``with`` block."""
     before = {name: getattr(module, name) for name in attributes}
     for name, value in attributes.items():
         setattr(module, name, value)

@@ -1,5 +1,6 @@
 import torch
 
+from basicsr.utils.registry import ARCH_REGISTRY
 from ..archs.memnet_arch import MemNet
 from ..errors import UsageError
 from ..inference.weights import build_network, find_weights, load_network, read_pth
@@ -31,6 +32,29 @@ def load_memnet(source, option_file=None, device=None):
     if not isinstance(net, MemNet):
         raise UsageError(f'{where}: network_g is {type(net).__name__}, but this analysis is of MemNet')
     return net.to(choose_device(device))
+
+
+def build_untrained(network_opt, where):
+    """Build a registered network as it starts training.
+
+    Args:
+        network_opt (dict): ``network_g`` of an option file: type and arguments.
+        where (str): What to call their source in messages.
+
+    Returns:
+        nn.Module: Network in evaluation mode, on the CPU.
+
+    Raises:
+        UsageError: If there is no such network, or it cannot be built with these arguments.
+    """
+    args = dict(network_opt)
+    name = args.pop('type', None)
+    if name not in ARCH_REGISTRY:
+        raise UsageError(f'{where}: network_g has the type {name}, which is not registered')
+    try:
+        return ARCH_REGISTRY.get(name)(**args).eval()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'{where}: {name} cannot be built with the arguments in network_g: {error}') from None
 
 
 def choose_device(name=None):

@@ -1,3 +1,5 @@
+from torch.utils.data import Subset
+
 from basicsr.utils.registry import DATASET_REGISTRY
 from ..errors import UsageError
 
@@ -54,3 +56,21 @@ def protocol(level):
     key, _, number = level.partition('=')
     is_sr = key == 'downscale'
     return {'shave': int(number) if is_sr else 0, 'quantize': is_sr}
+
+
+def first_pictures(dataset, count=None):
+    """The first pictures of a data set.
+
+    Args:
+        dataset (Dataset): Data set.
+        count (int | None): How many; None for all. Default: None.
+
+    Returns:
+        Subset: The pictures, all of them where there are fewer.
+
+    Raises:
+        UsageError: If the number is not positive.
+    """
+    if count is not None and count < 1:
+        raise UsageError(f'number of pictures {count}: must be positive')
+    return Subset(dataset, range(min(len(dataset), count or len(dataset))))

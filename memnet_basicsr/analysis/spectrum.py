@@ -1,9 +1,12 @@
 import numpy as np
 import torch
+from dataclasses import dataclass
 
 from ..errors import UsageError
+from .memories import memories
 
 BINS = 32  # annuli of 1/64 cycles per pixel: pictures of 64 pixels fill each
+HIGH = .25  # cycles per pixel: details of less than 4 pixels
 
 
 def frequencies():
@@ -55,11 +58,11 @@ def radial_spectrum(maps, others=None):
 
 
 def total_power(density, above=0.):
-    """Power of a density over the frequencies, up to a constant factor: its sum, weighted by the annuli's areas.
+    """Power of a density, up to a constant factor: its sum over the frequencies, weighted by the annuli's areas.
 
     Args:
         density (ndarray): (..., BINS).
-        above (float): Lowest frequency that counts, in cycles per pixel. Default: 0.
+        above (float): Only frequencies above this count, in cycles per pixel. Default: 0.
 
     Returns:
         ndarray: Power, (...).
@@ -68,16 +71,76 @@ def total_power(density, above=0.):
     return (density * weights).sum(-1)
 
 
-def to_db(density, reference=None):
-    """Density in dB relative to its mean density, so that white noise lies at 0 dB whatever its variance.
+def high_share(density, common=None):
+    """Share of the power that lies above ``HIGH`` (white noise: 0.75, the outer annuli are the larger ones).
 
     Args:
         density (ndarray): (..., BINS).
-        reference (ndarray | None): Density whose mean is 0 dB. Default: None, the density itself.
+        common (ndarray | None): Part of the density whose high frequencies are asked for. Default: all.
 
     Returns:
-        ndarray: (..., BINS), dB; -inf where the density is not positive.
+        ndarray: Share of all power, (...).
     """
-    mean = total_power(density if reference is None else reference) / frequencies().sum()
-    with np.errstate(divide='ignore'):
-        return 10 * np.log10(np.maximum(density / mean[..., None], 0))
+    return total_power(density if common is None else common, HIGH) / total_power(density)
+
+
+def to_db(density):
+    """Density in dB relative to its own mean, so that white noise lies at 0 dB whatever its variance.
+
+    The scale of features is arbitrary: what reads them normalizes them.
+
+    Args:
+        density (ndarray): (..., BINS), positive.
+
+    Returns:
+        ndarray: (..., BINS), dB.
+    """
+    mean = total_power(density) / frequencies().sum()
+    return 10 * np.log10(density / mean[..., None])
+
+
+@dataclass(frozen=True)
+class FeatureSpectra:
+    """Spectra of a network's features along the depth, means over pictures.
+
+    Args:
+        name (str): Name of the network.
+        density (ndarray): Of B_0, ..., B_M, (M + 1, BINS).
+        lq (ndarray): Of the degraded pictures, (BINS, ).
+        common (ndarray | None): As ``density``, of what two draws of the noise have in common. Default: None.
+    """
+    name: str
+    density: np.ndarray
+    lq: np.ndarray
+    common: np.ndarray | None = None
+
+    def high_share(self):
+        return high_share(self.density)
+
+    def common_high_share(self):
+        return high_share(self.density, self.common)
+
+
+def feature_spectra(net, name, pairs, others=None):
+    """Spectra of a MemNet's features along the depth.
+
+    Args:
+        net (MemNet): Network.
+        name (str): What to call it.
+        pairs (iterable[dict]): Items with ``lq``, (c, h, w), [0, 1].
+        others (iterable[dict] | None): The same pictures with another draw of the noise. Default: None.
+
+    Returns:
+        FeatureSpectra: The spectra.
+    """
+    device = net.recon_conv.weight.device
+    densities, commons, lqs = [], [], []
+    for pair, other in zip(pairs, pairs if others is None else others):
+        features = memories(net, pair['lq'][None].to(device))
+        densities.append([radial_spectrum(v[0]) for v in features])
+        lqs.append(radial_spectrum(pair['lq']))
+        if others is not None:
+            again = memories(net, other['lq'][None].to(device))
+            commons.append([radial_spectrum(a[0], b[0]) for a, b in zip(features, again)])
+    common = np.mean(commons, axis=0) if commons else None
+    return FeatureSpectra(name, np.mean(densities, axis=0), np.mean(lqs, axis=0), common)

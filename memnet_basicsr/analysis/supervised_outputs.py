@@ -6,16 +6,14 @@ from ..engine.validation import to_image
 from ..errors import UsageError
 
 
-@torch.no_grad()
-def supervised_outputs(net, lq):
-    """All outputs of a multi-supervised MemNet in evaluation mode, in which it is left.
+def ensemble_weights(net):
+    """Learned weights of the outputs of a multi-supervised MemNet.
 
     Args:
         net (MemNet): Network.
-        lq (Tensor): Degraded picture, (b, c, h, w), [0, 1].
 
     Returns:
-        list[Tensor]: [result, y_1, ..., y_M], each of lq's shape.
+        list[float]: w_1, ..., w_M.
 
     Raises:
         UsageError: If the network is a basic MemNet, which has one output.
@@ -23,6 +21,20 @@ def supervised_outputs(net, lq):
     if not net.multi_supervised:
         raise UsageError('this is a basic MemNet (multi_supervised: false), which has one output and no ensemble '
                          'weights; use a multi-supervised one')
+    return net.ensemble_weight.tolist()
+
+
+@torch.no_grad()
+def supervised_outputs(net, lq):
+    """All outputs of a multi-supervised MemNet in evaluation mode, in which it is left.
+
+    Args:
+        net (MemNet): Multi-supervised network.
+        lq (Tensor): Degraded picture, (b, c, h, w), [0, 1].
+
+    Returns:
+        list[Tensor]: [result, y_1, ..., y_M], each of lq's shape.
+    """
     net.eval()
     supervise = net.supervise
     # the network's own flag alone: it then hands out its list while its BatchNorms stay in evaluation mode

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from ..errors import UsageError
 from .memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, RawPixelMemory, check_level, recalling
-from .mprnet_util import (CAB, SAM, Decoder, Encoder, ORSNet, channels_last, merge_columns, merge_rows, split_columns,
-                          split_rows)
+from .mprnet_util import (CAB, SAM, Decoder, Encoder, ORSNet, SharedPReLU, channels_last, merge_columns, merge_rows,
+                          split_columns, split_rows)
 
 PLACES = tuple(f'{side}{i}' for side in ('encoder', 'decoder') for i in (1, 2, 3))
 
@@ -87,7 +87,7 @@ class MemoryNet(nn.Module):
         self.supervise = supervise
         feats = [num_feat + i * scale_unetfeats for i in range(3)]
         num_ors = num_feat + scale_orsnetfeats
-        act = nn.PReLU()  # one for the whole network
+        act = SharedPReLU()  # one for the whole network
         cab = partial(CAB, kernel_size=kernel_size, reduction=reduction, bias=bias, act=act, recompute=recompute)
         conv = partial(nn.Conv2d, kernel_size=kernel_size, padding=kernel_size // 2, bias=bias)
 

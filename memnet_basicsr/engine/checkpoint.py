@@ -1,14 +1,10 @@
-"""Checkpoints that appear whole or not at all, and what a run needs to go on exactly where it stopped."""
+"""Checkpoints that appear whole or not at all, in the files of BasicSR: networks and training states."""
 import numpy as np
 import os
 import pickle
-import random
-import signal
-import threading
 import torch
 from os import path as osp
 
-from basicsr.utils import get_root_logger
 from ..errors import UsageError
 
 
@@ -22,17 +18,19 @@ def save_whole(obj, path):
     Raises:
         OSError: The write failed (disk full, permission); the file is what it was before.
     """
-    temporary = f'{path}.part-{os.getpid()}'
+    temporary = f'{path}.part'  # one name, so that a run that was killed while writing overwrites its leftover
     try:
         with open(temporary, 'wb') as f:
             torch.save(obj, f)
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+    except BaseException as error:
         if osp.exists(temporary):
             os.remove(temporary)
-        raise OSError(f'cannot write checkpoint {path}: {error} (the previous one is intact)') from error
+        if isinstance(error, (OSError, RuntimeError)):  # torch reports some failed writes as RuntimeError
+            raise OSError(f'cannot write checkpoint {path}: {error} (what was there before is intact)') from error
+        raise
 
 
 def load(path):
@@ -58,25 +56,26 @@ def load(path):
 
 
 def newest_state(opt):
-    """The newest training state of a run that can be loaded, its networks included; damaged ones are named and skipped.
+    """The newest training state of a run that can be loaded, its networks included.
 
     Args:
         opt (dict): Options of the run.
 
     Returns:
-        str | None: Path of the state.
+        tuple[str | None, list[str]]: Path of the state, and what is wrong with each newer one, which was skipped.
     """
     folder = opt['path']['training_states']
+    labels = [key.replace('network_', 'net_') for key in opt if key.startswith('network_')]
+    skipped = []
     for iteration in sorted(saved_iterations(folder), reverse=True):
         path = osp.join(folder, f'{iteration}.state')
         try:
-            load(path)
-            for name in (key for key in opt if key.startswith('network_')):
-                load(network_path(opt, name.replace('network_', 'net_'), iteration))
-            return path
+            for part in [path] + [network_path(opt, label, iteration) for label in labels]:
+                load(part)
+            return path, skipped
         except UsageError as error:
-            get_root_logger().warning(f'{error}: an older one is taken')
-    return None
+            skipped.append(f'{error}: an older one is taken')
+    return None, skipped
 
 
 def saved_iterations(folder):
@@ -90,20 +89,35 @@ def network_path(opt, label, current_iter):
     return osp.join(opt['path']['models'], f'{label}_{"latest" if current_iter == -1 else current_iter}.pth')
 
 
-def remove_older(opt, labels, keep_last):
-    """Remove all but the newest training states and their networks.
+def write_networks(opt, networks, current_iter):
+    """Write the networks of an iteration, each with its label to one file.
 
     Args:
         opt (dict): Options of the run.
-        labels (list[str]): Networks, for example ['net_g'].
-        keep_last (int): How many stay.
+        networks (dict[str, dict[str, nn.Module]]): Label -> name of its parameters -> network, not wrapped.
+        current_iter (int): Iteration, -1 for the latest.
     """
-    for iteration in sorted(saved_iterations(opt['path']['training_states']))[:-keep_last]:
-        os.remove(osp.join(opt['path']['training_states'], f'{iteration}.state'))
+    for label, nets in networks.items():
+        weights = {key: {k: v.cpu() for k, v in net.state_dict().items()} for key, net in nets.items()}
+        save_whole(weights, network_path(opt, label, current_iter))
+
+
+def write_state(opt, state, labels):
+    """Write a training state, after its networks: what has a state is complete. Then remove what is too old.
+
+    Args:
+        opt (dict): Options of the run; ``train: keep_last`` (int) is how many states stay. Default: all.
+        state (dict): The state, with its ``iter``.
+        labels (list[str]): Labels of its networks.
+    """
+    folder = opt['path']['training_states']
+    save_whole(plain(state), osp.join(folder, f'{state["iter"]}.state'))
+    keep_last = opt['train'].get('keep_last')
+    for iteration in sorted(saved_iterations(folder))[:-keep_last] if keep_last else []:
+        os.remove(osp.join(folder, f'{iteration}.state'))
         for label in labels:
-            path = network_path(opt, label, iteration)
-            if osp.exists(path):
-                os.remove(path)
+            if osp.exists(network_path(opt, label, iteration)):
+                os.remove(network_path(opt, label, iteration))
 
 
 def check_fits(net, state, path):
@@ -144,62 +158,3 @@ def plain(value):
     if isinstance(value, (list, tuple)):
         return type(value)(plain(v) for v in value)
     return value.item() if isinstance(value, np.generic) else value
-
-
-def get_random_state():
-    """States of all global generators of this process, as tensors and plain values."""
-    version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        'python': [version, torch.tensor(words, dtype=torch.int64), gauss],
-        'numpy': [name, torch.from_numpy(keys.astype(np.int64)),
-                  int(position), int(has_gauss),
-                  float(cached)],
-        'torch': torch.get_rng_state(),
-        'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def set_random_state(state):
-    """Take up what :func:`get_random_state` gave."""
-    version, words, gauss = state['python']
-    random.setstate((version, tuple(words.tolist()), gauss))
-    name, keys, position, has_gauss, cached = state['numpy']
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(state['torch'])
-    if len(state['cuda']) == (torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        torch.cuda.set_rng_state_all(state['cuda'])
-
-
-class StopRequest:
-    """Remembers SIGTERM and Ctrl-C, so that the run can save before it leaves; a second Ctrl-C ends it at once."""
-
-    def __init__(self):
-        self.signal = 0
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._note)
-
-    def _note(self, number, frame):
-        if self.signal and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = int(number)
-
-    def agreed(self, device, distributed):
-        """The signal that some process has received, 0 for none; all processes must ask together."""
-        if not distributed:
-            return self.signal
-        flag = torch.tensor(self.signal, device=device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        return int(flag)
-
-
-def keep_lines(path, count):
-    """Cut a log to its first lines (those that the resumed state knows of), whole or not at all."""
-    if not osp.isfile(path):
-        return
-    with open(path, encoding='utf-8') as f:
-        lines = f.readlines()[:count]
-    with open(f'{path}.part', 'w', encoding='utf-8') as f:
-        f.writelines(lines)
-    os.replace(f'{path}.part', path)

@@ -21,9 +21,14 @@ class WarmupCosineLR(LRScheduler):
         warmup_iter (int): Iterations of warm-up. Default: 0.
         eta_min (float): Last learning rate. Default: 0.
         last_epoch (int): Iteration to start from. Default: -1.
+
+    Raises:
+        UsageError: The warm-up is not shorter than the whole.
     """
 
     def __init__(self, optimizer, T_max, warmup_iter=0, eta_min=0., last_epoch=-1):
+        if not 0 <= warmup_iter < T_max:
+            raise UsageError(f'train: scheduler: warmup_iter {warmup_iter} must lie in [0, T_max), T_max is {T_max}')
         self.T_max, self.num_warmup, self.eta_min = T_max, warmup_iter, eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -72,6 +77,12 @@ SCHEDULERS = {
 }
 
 
+_UNFIT = {
+    'LBFGS': 'evaluates the loss several times in one step',
+    'SparseAdam': 'takes sparse gradients only',
+}
+
+
 def build_optimizer(optim_type, params, lr, **kwargs):
     """Build an optimiser of ``torch.optim`` by name.
 
@@ -85,7 +96,7 @@ def build_optimizer(optim_type, params, lr, **kwargs):
         Optimizer: The optimiser.
 
     Raises:
-        UsageError: No such optimiser, or it does not take these arguments.
+        UsageError: No such optimiser, it does not take these arguments, or it cannot train a network in this way.
     """
     known = {
         name: cls
@@ -93,6 +104,8 @@ def build_optimizer(optim_type, params, lr, **kwargs):
         if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
     }
     cls = _find(optim_type, known, 'train: optim_g')
+    if optim_type in _UNFIT:
+        raise UsageError(f'train: optim_g: {optim_type} {_UNFIT[optim_type]}; use another optimiser')
     try:
         return cls(params, lr=lr, **kwargs)
     except (TypeError, ValueError, RuntimeError) as error:

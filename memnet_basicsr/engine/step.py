@@ -1,10 +1,12 @@
 """One optimisation step: mixed precision, accumulation, clipping, and steps that are not finite."""
 import contextlib
+import math
 import torch
 from collections import OrderedDict
 from torch.nn.parallel import DistributedDataParallel
 
 from basicsr.utils import get_root_logger
+from ..errors import UsageError
 
 DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -16,12 +18,13 @@ class TrainStep:
         opt (dict): The ``train:`` block. Read here:
             precision (str): 'fp32', 'bf16' or 'fp16' (with loss scaling). Default: 'fp32'.
             accumulate (int): Each loader batch goes through in so many equal parts; gradients are averaged, so that
-                iterations, schedules and checkpoints keep their meaning. BatchNorm sees the parts. Default: 1.
+                iterations, schedules and checkpoints keep their meaning (losses must be means over the pictures).
+                BatchNorm sees the parts. Default: 1.
             grad_clip (dict): One of ``{norm: c}`` (global L2 norm at most c), ``{value: c}`` (each entry in [-c, c]),
                 ``{adjustable: theta}`` (global norm at most theta / learning rate, MemNet's). Default: none.
             use_grad_clip (bool): NAFNet's and Restormer's spelling of ``grad_clip: {norm: 0.01}``. Default: False.
-            nonfinite_patience (int): A step whose gradient is not finite is skipped; after so many in a row the run
-                stops. Default: 10.
+            nonfinite_patience (int): A step whose loss or gradient is not finite is skipped; after so many in a row
+                the run stops. Default: 10.
         optimizer (Optimizer): The optimiser of the network.
         device (torch.device): Where the network is.
     """
@@ -56,7 +59,7 @@ class TrainStep:
             tuple[OrderedDict, bool]: Losses averaged over the parts (detached), and whether the step was made.
 
         Raises:
-            FloatingPointError: ``nonfinite_patience`` steps in a row were not finite.
+            UsageError: ``nonfinite_patience`` steps in a row were not finite.
         """
         self.optimizer.zero_grad(set_to_none=True)
         logged = OrderedDict()
@@ -66,7 +69,8 @@ class TrainStep:
             with net.no_sync() if waits else contextlib.nullcontext():
                 losses = compute_losses(*part)
                 total = sum(losses.values()) / len(parts)
-                self.scaler.scale(total).backward()
+                # times 1, or not a number: a loss that is not finite shows in the gradient, and so in every process
+                self.scaler.scale(total * (total.detach() * 0 + 1)).backward()
             for name, value in losses.items():
                 logged[name] = logged.get(name, 0) + value.detach() / len(parts)
         return logged, self._update(logged, current_iter)
@@ -80,11 +84,10 @@ class TrainStep:
             self._clip(grads)
             self.scaler.step(self.optimizer)
             self.skipped_in_a_row = 0
-        else:
-            # after scaling in fp16 this is how the scale is found: then it is not counted
-            if not self.scaler.is_enabled() or self.scaler.get_scale() <= 1:
-                self._count_skipped(losses, current_iter)
+        scale = self.scaler.get_scale()
         self.scaler.update()
+        if not finite:
+            self._skip(losses, scale, current_iter)
         return finite
 
     def _clip(self, grads):
@@ -94,18 +97,23 @@ class TrainStep:
         elif self.clip:
             limit = self.clip.get('norm')
             if limit is None:
-                limit = self.clip['adjustable'] / self.optimizer.param_groups[0]['lr']
+                limit = self.clip['adjustable'] / max(self.optimizer.param_groups[0]['lr'], 1e-30)
             torch._foreach_mul_(grads, (limit / (self.grad_norm + 1e-12)).clamp(max=1.))
 
-    def _count_skipped(self, losses, current_iter):
+    def _skip(self, losses, scale, current_iter):
+        logger = get_root_logger()
+        if scale > self.scaler.get_scale() and scale > 1 and all(math.isfinite(v) for v in losses.values()):
+            # fp16 looks for its largest scale in this way
+            logger.info(f'iter {current_iter}: the loss scale falls from {scale:g} to {self.scaler.get_scale():g}')
+            return
         self.skipped += 1
         self.skipped_in_a_row += 1
         text = ', '.join(f'{name} {float(value):.3e}' for name, value in losses.items())
-        get_root_logger().warning(f'iter {current_iter}: the gradient is not finite ({text}); the step is skipped '
-                                  f'({self.skipped_in_a_row} in a row, {self.skipped} in all)')
+        logger.warning(f'iter {current_iter}: the gradient is not finite ({text}); the step is skipped '
+                       f'({self.skipped_in_a_row} in a row, {self.skipped} in all)')
         if self.skipped_in_a_row >= self.patience:
-            raise FloatingPointError(f'iter {current_iter}: {self.skipped_in_a_row} steps in a row were not finite; '
-                                     'lower the learning rate, clip gradients (train: grad_clip) or use bf16')
+            raise UsageError(f'iter {current_iter}: {self.skipped_in_a_row} steps in a row were not finite ({text}): '
+                             'lower the learning rate, clip gradients (train: grad_clip) or use bf16 or fp32')
 
     def state_dict(self):
         """State that a resumed run needs, plain values."""

@@ -1,59 +1,45 @@
 """Validation of a model on one data set: inference path, metrics in float or on uint8 images, pictures, log.
 
-The one loop of BasicSR that is replaced: it has no hooks for float metrics, metrics per data set and sharding.
+The one loop of BasicSR that is replaced: it has no hooks for float metrics, masks, pooling and sharding.
 """
-import json
-import numpy as np
-import os
+import csv
+import io
+import math
 import torch
 from os import path as osp
 from tqdm import tqdm
 
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite
+from ..inference.atomic_file import write_atomically
+from ..metrics import mean_of
+from .distributed import gather, share_buffers
+from .json_lines import append_line
+from .pictures import colour_image, error_image, panel, to_image
+from .stop import StopAsked
 
-
-def to_image(tensor, quantize=True):
-    """Turn a network's output into the image that metrics and files want.
-
-    Args:
-        tensor (Tensor): (1, C, H, W) or (C, H, W), RGB or one channel, [0, 1].
-        quantize (bool): True: clip and round to uint8. False: float64, neither clipped nor rounded. Default: True.
-
-    Returns:
-        ndarray: (H, W, C), BGR, [0, 255].
-    """
-    image = tensor.detach().squeeze(0).cpu().double().numpy().transpose(1, 2, 0)[..., ::-1] * 255.
-    if not quantize:
-        return np.ascontiguousarray(image)
-    return np.ascontiguousarray(image.clip(0, 255).round().astype(np.uint8))
-
-
-def shard(loader, rank, world_size):
-    """Every world_size-th picture of a validation loader, from the rank-th on.
-
-    Args:
-        loader (DataLoader): Validation loader (batch size 1, in order).
-        rank (int): Rank of this process.
-        world_size (int): Number of processes.
-
-    Returns:
-        DataLoader: A loader over this process's share.
-    """
-    if world_size == 1:
-        return loader
-    share = torch.utils.data.Subset(loader.dataset, range(rank, len(loader.dataset), world_size))
-    return torch.utils.data.DataLoader(share, batch_size=1, shuffle=False, num_workers=0)
+# options of a metric that are the validator's, not the metric's
+METRIC_OPTIONS = ('better', 'pooled')
 
 
 class Validation:
-    """Validates a model of class RestorationModel on one data set.
+    """Validates a model of class RestorationModel on one data set, all processes together.
+
+    Every process takes every n-th picture; figures are summed in the order of the data set, so that they do not depend
+    on n. Nothing is drawn from global random generators.
 
     Options are read from the data set's block and else from ``val:``:
 
-    - ``metrics`` (dict): name -> {type, ...}, as in BasicSR; ``crop_border`` and so on may differ between data sets.
+    - ``metrics`` (dict): name -> {type, ...}, as in BasicSR (``better: higher`` or ``lower``); ``pooled: true`` lets
+      every pixel of a region count the same, instead of every picture (metrics that give a RegionValue).
     - ``quantize`` (bool): whether metrics see clipped, rounded uint8 images, or float images. Default: True.
     - ``max_images`` (int): validate on the first so many pictures only. Default: all.
+    - ``save_panel`` (bool): write ``degraded | restored | clean | error`` beside the restored pictures. Default: False.
+    - ``per_image_csv`` (bool): write the figures of every picture to <set>_<iteration>.csv beside the log.
+      Default: False.
+
+    ``val: pbar`` shows a progress bar. An item's ``mask`` goes to the metrics as ``mask``, (H, W), [0, 255]; with its
+    ``chroma`` pictures of the luminance are written in colour.
 
     Args:
         model (RestorationModel): The model; ``feed_data``, ``test`` and ``get_current_visuals`` are called.
@@ -61,14 +47,14 @@ class Validation:
     """
 
     def __init__(self, model, loader):
-        self.model, self.loader = model, loader
+        self.model, self.dataset = model, loader.dataset
         self.opt = model.opt
-        self.set_opt = loader.dataset.opt
-        self.name = self.set_opt['name']
+        self.name = self.dataset.opt['name']
         self.metrics = self._option('metrics') or {}
+        self.pooled = {name: opt.get('pooled', False) for name, opt in self.metrics.items()}
 
     def _option(self, key, default=None):
-        value = self.set_opt.get(key)
+        value = self.dataset.opt.get(key)
         return self.opt['val'].get(key, default) if value is None else value
 
     def run(self, current_iter, tb_logger, save_img):
@@ -80,46 +66,85 @@ class Validation:
             save_img (bool): Whether to write the restored pictures.
 
         Returns:
-            dict[str, float]: Mean of every metric over the data set.
+            dict[str, float]: Figure of every metric over the data set.
+
+        Raises:
+            StopAsked: The run was asked to stop meanwhile; nothing is recorded.
         """
-        rows = {}
+        share_buffers(self.model.net_to_validate(), self.opt)
+        rows = self._gather(self._validate_share(current_iter, tb_logger, save_img))
+        means = {name: float(mean_of([v[name] for _, v in rows], self.pooled[name])) for name in self.metrics}
+        if self.metrics:
+            self._record(means, current_iter)
+            if self.opt['rank'] == 0:
+                self._log(means, current_iter, tb_logger)
+                if self._option('per_image_csv'):
+                    self._write_csv(rows, current_iter)
+        return means
+
+    def _validate_share(self, current_iter, tb_logger, save_img):
+        """Figures of every n-th picture: position in the data set -> (name of the picture, figures)."""
         rank, world_size = self.opt['rank'], self.opt['world_size']
-        count = min(len(self.loader.dataset), self._option('max_images') or len(self.loader.dataset))
+        count = min(len(self.dataset), self._option('max_images') or len(self.dataset))
+        positions = range(rank, count, world_size)
+        loader = torch.utils.data.DataLoader(
+            torch.utils.data.Subset(self.dataset, positions), batch_size=1, generator=torch.Generator())
         bar = tqdm(
             total=count,
             unit='image',
             desc=self.name,
             leave=False,
             disable=rank != 0 or not self.opt['val'].get('pbar', False))
-        for k, data in enumerate(shard(self.loader, rank, world_size)):
-            position = rank + k * world_size
-            if position >= count:
-                break
-            rows[position] = self._validate_picture(data, current_iter, save_img)
-            bar.update(min(world_size, count - bar.n))
-        bar.close()
-        rows = self._gather(rows)
-        means = {name: float(np.mean([rows[i][name] for i in sorted(rows)])) for name in self.metrics}
-        if self.metrics:
-            self._record(means, current_iter)
-            if rank == 0:
-                self._log(means, current_iter, tb_logger)
-        return means
+        rows = {}
+        with bar:
+            for position, data in zip(positions, loader):
+                if self.model.stop_signal():
+                    break
+                rows[position] = self._validate_picture(data, current_iter, save_img, tb_logger if not position else None)
+                bar.update(min(world_size, count - bar.n))
+        return rows
 
-    def _validate_picture(self, data, current_iter, save_img):
-        """Metrics of one picture, computed where it was restored."""
+    def _validate_picture(self, data, current_iter, save_img, tb_logger):
+        """Figures of one picture, computed where it was restored."""
         model = self.model
+        vars(model).pop('gt', None)  # of another picture, where this set has none
         model.feed_data(data)
         model.test()
         visuals = model.get_current_visuals()
+        picture = osp.splitext(osp.basename(data['lq_path'][0]))[0]
+        if tb_logger or save_img or self._option('save_panel'):
+            self._show(picture, visuals, data.get('chroma'), current_iter, save_img, tb_logger)
         quantize = self._option('quantize', True)
         images = {'img': to_image(visuals['result'], quantize)}
         if 'gt' in visuals:
             images['img2'] = to_image(visuals['gt'], quantize)
+        if 'mask' in data:
+            images['mask'] = data['mask'][0, 0].double().numpy() * 255.
+        return picture, {
+            name: calculate_metric(images, {k: v
+                                            for k, v in opt.items() if k not in METRIC_OPTIONS})
+            for name, opt in self.metrics.items()
+        }
+
+    def _show(self, picture, visuals, chroma, current_iter, save_img, tb_logger):
+        """Write and log pictures."""
+        images = {
+            key: to_image(visuals[key]) if chroma is None else colour_image(visuals[key], chroma[0])
+            for key in ('lq', 'result', 'gt') if key in visuals
+        }
+        path = self._picture_path(picture, current_iter)
         if save_img:
-            path = self._picture_path(osp.splitext(osp.basename(data['lq_path'][0]))[0], current_iter)
-            imwrite(to_image(visuals['result']), path)
-        return {name: float(calculate_metric(images, opt)) for name, opt in self.metrics.items()}
+            imwrite(images['result'], path)
+        if tb_logger:
+            rgb = panel(list(images.values()))[..., ::-1]
+            tb_logger.add_image(f'{self.name}/{picture}', rgb.copy(), current_iter, dataformats='HWC')
+        if self._option('save_panel'):
+            shown = list(images.values())
+            if 'gt' in images:
+                shown.append(error_image(images['result'], images['gt']))
+            if 'abnormality' in visuals:
+                shown.append(to_image(visuals['abnormality']))
+            imwrite(panel(shown), f'{osp.splitext(path)[0]}_panel.png')
 
     def _picture_path(self, picture, current_iter):
         folder = self.opt['path']['visualization']
@@ -128,17 +153,19 @@ class Validation:
         return osp.join(folder, self.name, f'{picture}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
 
     def _gather(self, rows):
-        if self.opt['world_size'] == 1:
-            return rows
-        shares = [None] * self.opt['world_size']
-        torch.distributed.all_gather_object(shares, rows)
-        return {position: row for share in shares for position, row in share.items()}
+        """Rows of all processes in the order of the data set."""
+        shares, signals = zip(*gather((rows, self.model.stop_signal()), self.opt))
+        if max(signals):
+            raise StopAsked(max(signals))
+        return [row for _, row in sorted((item for share in shares for item in share.items()), key=lambda v: v[0])]
 
     def _record(self, means, current_iter):
         records = self.model.best_metric_results.setdefault(self.name, {})
         for name, value in means.items():
             better = self.metrics[name].get('better', 'higher')
             best = records.get(name)
+            if math.isnan(value):
+                continue
             if best is None or (value >= best['val'] if better == 'higher' else value <= best['val']):
                 records[name] = dict(better=better, val=value, iter=current_iter)
 
@@ -147,27 +174,20 @@ class Validation:
         lines = [f'Validation {self.name}']
         for name, value in means.items():
             line = f'\t # {name}: {value:.4f}'
-            if self.opt['is_train']:
+            if self.opt['is_train'] and name in best:
                 line += f'\tBest: {best[name]["val"]:.4f} @ {best[name]["iter"]} iter'
             lines.append(line)
             if tb_logger:
                 tb_logger.add_scalar(f'metrics/{self.name}/{name}', value, current_iter)
         get_root_logger().info('\n'.join(lines) + '\n')
-        append_line(osp.join(self.opt['path']['log'], 'metrics.jsonl'), {
-            'iter': current_iter,
-            'dataset': self.name,
-            **means
-        })
+        append_line(
+            osp.join(self.opt['path']['log'], 'metrics.jsonl'), dict(iter=current_iter, dataset=self.name, **means))
 
-
-def append_line(path, values):
-    """Append one JSON line to a file and bring it to the disk.
-
-    Args:
-        path (str): The file.
-        values (dict): Plain Python values.
-    """
-    with open(path, 'a', encoding='utf-8') as f:
-        f.write(json.dumps(values) + '\n')
-        f.flush()
-        os.fsync(f.fileno())
+    def _write_csv(self, rows, current_iter):
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(['picture', *self.metrics])
+        writer.writerows([picture, *(float(v[name]) for name in self.metrics)] for picture, v in rows)
+        write_atomically(
+            osp.join(self.opt['path']['log'], f'{self.name}_{current_iter}.csv'),
+            text.getvalue().encode())

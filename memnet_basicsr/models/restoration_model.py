@@ -1,18 +1,23 @@
 import sys
-import time
 import torch
 from collections import OrderedDict
 from os import path as osp
 from torch import nn as nn
 
+from basicsr.data import build_dataloader, build_dataset
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
-from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from ..engine import checkpoint
+from ..engine.distributed import gather
+from ..engine.json_lines import count_lines, keep_lines
 from ..engine.optim import build_optimizer, build_scheduler, parameter_groups
+from ..engine.random_state import get_random_state, set_random_state
+from ..engine.speed import SpeedMeter, peak_memory
 from ..engine.step import TrainStep
+from ..engine.stop import StopAsked, StopRequest
 from ..engine.validation import Validation
+from ..errors import UsageError
 from ..inference import Inference
 
 
@@ -30,8 +35,8 @@ class RestorationModel(SRModel):
         opt (dict): Options of the run, as BasicSR parses them. Of ``train:`` it reads also:
             ema_decay (float): Decay of the averaged network, buffers (BatchNorm statistics) included. Default: 0.
             channels_last (bool): Memory format of the network. Default: False.
-            compile (bool): ``torch.compile`` the network. Default: False.
-            sync_batchnorm (bool): BatchNorm over all processes. Default: False.
+            compile (bool | str): ``torch.compile`` the network, with that backend if it is named. Default: False.
+            sync_batchnorm (bool): BatchNorm over all processes (GPUs only). Default: False.
             keep_last (int): Keep only so many training states and their networks. Default: all.
             optim_g.type (str): Any optimiser of ``torch.optim``; ``bias_lr_mult``: factor for the biases of
                 convolutions.
@@ -42,6 +47,8 @@ class RestorationModel(SRModel):
         self.best_metric_results = {}
         self.validated = {}  # data set -> iteration of its last validation
         self.pending = None  # (epoch, iteration) of a checkpoint that waits for its validations
+        self.due = []  # data sets whose validation was interrupted when the resumed state was saved
+        self.stop = None
         self.inference = Inference.from_options(opt.get('val'))
         super().__init__(opt)
 
@@ -49,20 +56,21 @@ class RestorationModel(SRModel):
 
     def init_training_settings(self):
         super().init_training_settings()
-        train_opt = self.opt['train']
-        self.step = TrainStep(train_opt, self.optimizer_g, self.device)
-        self.stop = checkpoint.StopRequest()
-        self.images, self.waited, self.mark, self.start = 0, 0., time.perf_counter(), time.perf_counter()
-        self.log_dict = OrderedDict()
+        self.step = TrainStep(self.opt['train'], self.optimizer_g, self.device)
+        self.stop = StopRequest()
+        self.speed = SpeedMeter()
 
     def model_to_device(self, net):
         train_opt = self.opt.get('train') or {}
         if self.is_train and train_opt.get('channels_last'):
             net = net.to(memory_format=torch.channels_last)
         if self.is_train and train_opt.get('sync_batchnorm') and self.opt['dist']:
+            if self.device.type == 'cpu':
+                raise UsageError('train: sync_batchnorm: torch has it on GPUs only; leave it out on the CPU')
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         if self.is_train and train_opt.get('compile'):
-            net.compile()
+            backend = train_opt['compile']
+            net.compile(**({'backend': backend} if isinstance(backend, str) else {}))
         return super().model_to_device(net)
 
     def setup_optimizers(self):
@@ -77,14 +85,18 @@ class RestorationModel(SRModel):
         self.schedulers += [build_scheduler(scheduler_type, v, **scheduler_opt) for v in self.optimizers]
 
     def update_learning_rate(self, current_iter, warmup_iter=-1):
-        if self.stop.signal or self.opt['dist']:
-            self._leave_if_asked(current_iter - 1)
+        """Before the first work of an iteration: leave if asked to, and make up for an interrupted validation."""
+        done = current_iter - 1
+        signal = self.stop.agreed(self.device, self.opt['dist'])
+        if signal:
+            self._leave(done, signal)
+        if self.due:
+            self._validate_due(done)
         super().update_learning_rate(current_iter, warmup_iter)
 
     def feed_data(self, data):
         if self.is_train:
-            now = time.perf_counter()
-            self.waited += now - self.mark
+            self.speed.data_came()
         super().feed_data(data)
 
     def compute_losses(self, lq, gt):
@@ -103,9 +115,7 @@ class RestorationModel(SRModel):
             self.output = [v.float() for v in self.output] if isinstance(self.output, list) else self.output.float()
         losses = OrderedDict()
         if self.cri_pix:
-            terms = getattr(self.cri_pix, 'terms', None)  # of a loss of several parts, each is logged
-            losses.update({f'l_{k}': v for k, v in terms(self.output, gt).items()} if terms else
-                          {'l_pix': self.cri_pix(self.output, gt)})
+            losses['l_pix'] = self.cri_pix(self.output, gt)
         if self.cri_perceptual:
             final = self.output[0] if isinstance(self.output, list) else self.output
             percep, style = self.cri_perceptual(final, gt)
@@ -117,62 +127,86 @@ class RestorationModel(SRModel):
         self.log_dict = self.reduce_loss_dict(losses)
         if done and self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
-        self.images += len(self.lq) * self.opt['world_size']
-        self.mark = time.perf_counter()
+        self.speed.step_done(len(self.lq) * self.opt['world_size'])
 
     @torch.no_grad()
     def model_ema(self, decay=0.999):
         """Average the parameters and the floating-point buffers; copy the other buffers (counters)."""
-        own = self.get_bare_model(self.net_g).state_dict(keep_vars=True)
-        averaged = self.net_g_ema.state_dict(keep_vars=True)
-        pairs = [(averaged[k].data, own[k].data) for k in averaged]
+        own, averaged = self.get_bare_model(self.net_g), self.net_g_ema
+        pairs = [*zip(averaged.parameters(), own.parameters()), *zip(averaged.buffers(), own.buffers())]
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         if floats:
-            ours, theirs = map(list, zip(*floats))
-            torch._foreach_mul_(ours, decay)
-            torch._foreach_add_(ours, theirs, alpha=1 - decay)
+            torch._foreach_lerp_(*map(list, zip(*floats)), 1 - decay)
         for ours, theirs in pairs:
             if not ours.is_floating_point():
                 ours.copy_(theirs)
 
     def get_current_log(self):
         """Losses of the last step, and since the last call: images per second, share of waiting for data, memory."""
-        elapsed = max(time.perf_counter() - self.start, 1e-9)
-        log = OrderedDict(self.log_dict, grad_norm=float(self.step.grad_norm), img_s=self.images / elapsed)
-        log['data_wait'] = self.waited / elapsed
+        log = OrderedDict(self.log_dict, grad_norm=float(self.step.grad_norm), **self.speed.read())
         log['mem_gb'] = peak_memory(self.device) / 2**30
-        self.images, self.waited, self.start = 0, 0., time.perf_counter()
+        if self.step.skipped:
+            log['skipped'] = self.step.skipped
         return log
 
     # ---- validation -----------------------------------------------------------------------------------------------
 
+    def net_to_validate(self):
+        """The averaged network where there is one, else the trained one, not wrapped."""
+        return getattr(self, 'net_g_ema', self.get_bare_model(self.net_g))
+
+    def stop_signal(self):
+        """The signal that has asked this process to stop, 0 for none."""
+        return self.stop.signal if self.stop else 0
+
     def test(self):
-        self.output = self.inference(getattr(self, 'net_g_ema', self.get_bare_model(self.net_g)), self.lq)
+        self.output = self.inference(self.net_to_validate(), self.lq)
 
     def validation(self, dataloader, current_iter, tb_logger, save_img=False):
         """Validate on one data set, all processes together; see Validation."""
-        name = dataloader.dataset.opt['name']
-        start = time.perf_counter()
-        if self.is_train:  # BasicSR's loop counts one or two on before it breaks, and validates once more
-            current_iter = min(current_iter, int(self.opt['train']['total_iter']))
-        if not self.is_train or self.validated.get(name) != current_iter:
+        if not self.is_train:
             Validation(self, dataloader).run(current_iter, tb_logger, save_img)
+            return
+        # BasicSR's loop counts one or two on before it breaks, and validates once more
+        current_iter = min(current_iter, int(self.opt['train']['total_iter']))
+        name = dataloader.dataset.opt['name']
+        if self.validated.get(name) != current_iter:
+            with self.speed.pause():
+                try:
+                    Validation(self, dataloader).run(current_iter, tb_logger, save_img)
+                except StopAsked as asked:
+                    self._leave(current_iter, asked.args[0])
             self.validated[name] = current_iter
-        if self.pending and all(self.validated.get(v) == self.pending[1] for v in self._validation_sets()):
+        if self.pending and not self._missing(self.pending[1]):
             self._write(*self.pending)
             self.pending = None
-        if self.is_train:
-            self.mark = time.perf_counter()
-            self.start += self.mark - start  # rates are those of training
 
     def _validation_sets(self):
-        return [v['name'] for key, v in self.opt['datasets'].items() if key.split('_')[0] == 'val']
+        return {v['name']: v for key, v in sorted(self.opt['datasets'].items()) if key.split('_')[0] == 'val'}
+
+    def _missing(self, current_iter):
+        """Data sets whose validation of an iteration is still to come, [] where none is due then."""
+        val_opt = self.opt.get('val')
+        if not val_opt or (current_iter % val_opt['val_freq'] and current_iter < self.opt['train']['total_iter']):
+            return []
+        return [name for name in self._validation_sets() if self.validated.get(name) != current_iter]
+
+    def _validate_due(self, current_iter):
+        for name in self.due:
+            dataset_opt = self._validation_sets()[name]
+            loader = build_dataloader(build_dataset(dataset_opt), dataset_opt)
+            self.validation(loader, current_iter, None, self.opt['val']['save_img'])
+        self.due = []
 
     # ---- checkpoints ----------------------------------------------------------------------------------------------
 
     def networks(self):
-        """Networks of a checkpoint: label of the file -> key in it -> network."""
-        nets = dict(params=self.net_g)
+        """Networks to save.
+
+        Returns:
+            dict[str, dict[str, nn.Module]]: Label of the file -> name of the parameters in it -> network.
+        """
+        nets = dict(params=self.get_bare_model(self.net_g))
         if self.ema_decay > 0:
             nets['params_ema'] = self.net_g_ema
         return dict(net_g=nets)
@@ -182,100 +216,71 @@ class RestorationModel(SRModel):
 
         A state holds what its iteration brought, so that a resumed run neither lacks nor repeats a validation.
         """
-        val_opt = self.opt.get('val')
-        if current_iter != -1 and val_opt and self._validation_sets() and current_iter % val_opt['val_freq'] == 0:
+        if current_iter != -1 and self._missing(current_iter):
             self.pending = (epoch, current_iter)
         else:
             self._write(epoch, current_iter)
 
     def _write(self, epoch, current_iter):
-        start = time.perf_counter()
-        random_states = [checkpoint.get_random_state()]
-        if self.opt['dist']:
-            random_states = [None] * self.opt['world_size']
-            torch.distributed.all_gather_object(random_states, checkpoint.get_random_state())
-        self._write_files(epoch, current_iter, random_states)
-        self.mark = time.perf_counter()
-        self.start += self.mark - start
+        with self.speed.pause():
+            random_states = gather(get_random_state(), self.opt)
+            if self.opt['rank'] == 0:
+                checkpoint.write_networks(self.opt, self.networks(), current_iter)
+            if self.opt['rank'] == 0 and current_iter != -1:
+                checkpoint.write_state(self.opt, self._state(epoch, current_iter, random_states), list(self.networks()))
 
-    @master_only
-    def _write_files(self, epoch, current_iter, random_states):
-        for label, nets in self.networks().items():
-            weights = {key: {k: v.cpu() for k, v in self.get_bare_model(net).state_dict().items()}
-                       for key, net in nets.items()}  # yapf: disable
-            checkpoint.save_whole(weights, checkpoint.network_path(self.opt, label, current_iter))
-        if current_iter == -1:
-            return
-        state = {
+    def _state(self, epoch, current_iter, random_states):
+        return {
             'epoch': epoch,
             'iter': current_iter,
             'optimizers': [v.state_dict() for v in self.optimizers],
             'schedulers': [v.state_dict() for v in self.schedulers],
             'memnet_basicsr': {
+                'manual_seed': self.opt['manual_seed'],
                 'random': random_states,
                 'step': self.step.state_dict(),
                 'best_metric_results': self.best_metric_results,
                 'validated': self.validated,
-                'metrics_lines': self._count_metrics_lines(),
+                'due': self._missing(current_iter),
+                'metrics_lines': count_lines(self._metrics_path()),
             }
         }
-        # the state is written last: what has a state is complete
-        checkpoint.save_whole(
-            checkpoint.plain(state), osp.join(self.opt['path']['training_states'], f'{current_iter}.state'))
-        if self.opt['train'].get('keep_last'):
-            checkpoint.remove_older(self.opt, list(self.networks()), self.opt['train']['keep_last'])
 
-    def _count_metrics_lines(self):
-        path = osp.join(self.opt['path']['log'], 'metrics.jsonl')
-        if not osp.isfile(path):
-            return 0
-        with open(path, encoding='utf-8') as f:
-            return sum(1 for _ in f)
+    def _metrics_path(self):
+        return osp.join(self.opt['path']['log'], 'metrics.jsonl')
 
     def resume_training(self, resume_state):
         super().resume_training(resume_state)
         ours = resume_state.get('memnet_basicsr')
+        logger = get_root_logger()
         if ours is None:
-            get_root_logger().warning('The training state was written by BasicSR: random states and best records are '
-                                      'not in it.')
+            logger.warning('The training state was written by BasicSR: random states and best records are not in it.')
             return
         self.step.load_state_dict(ours['step'])
-        self.best_metric_results = ours['best_metric_results']
-        self.validated = ours['validated']
+        self.best_metric_results, self.validated = ours['best_metric_results'], ours['validated']
+        self.due = [name for name in ours['due'] if name in self._validation_sets()]
         if self.opt['rank'] == 0:
-            checkpoint.keep_lines(osp.join(self.opt['path']['log'], 'metrics.jsonl'), ours['metrics_lines'])
+            keep_lines(self._metrics_path(), ours['metrics_lines'])
         if len(ours['random']) == self.opt['world_size']:
-            checkpoint.set_random_state(ours['random'][self.opt['rank']])
+            set_random_state(ours['random'][self.opt['rank']])
+        else:
+            logger.warning(f'The training state is of {len(ours["random"])} process(es), not of '
+                           f'{self.opt["world_size"]}: random states are not taken up, and data come in another order.')
 
     def load_network(self, net, load_path, strict=True, param_key='params'):
         """Load a network's weights; with ``strict`` a checkpoint of another configuration is told in one line."""
+        weights = checkpoint.load(load_path)
         if strict:
-            weights = checkpoint.load(load_path)
             key = param_key if param_key in weights or 'params' not in weights else 'params'
             weights = weights if key is None else weights.get(key, {})
             weights = {k[len('module.'):] if k.startswith('module.') else k: v for k, v in weights.items()}
             checkpoint.check_fits(self.get_bare_model(net), weights, load_path)
         super().load_network(net, load_path, strict, param_key)
 
-    def _leave_if_asked(self, done_iter):
-        """Save and leave when SIGTERM or Ctrl-C has come; between two iterations, so that resuming is exact."""
-        number = self.stop.agreed(self.device, self.opt['dist'])
-        if not number:
-            return
-        if done_iter > 0 and done_iter not in checkpoint.saved_iterations(self.opt['path']['training_states']):
-            self._write(done_iter // self.opt.get('iters_per_epoch', sys.maxsize), done_iter)
-        get_root_logger().warning(f'Stopped by signal {number} after iteration {done_iter}; the state is saved. '
+    def _leave(self, done_iter, signal):
+        """Save and leave; between two iterations or instead of a validation, so that resuming is exact."""
+        if done_iter > 0:
+            self._write(done_iter // self.opt['iters_per_epoch'], done_iter)
+        get_root_logger().warning(f'Stopped by signal {signal} after iteration {done_iter}; the state is saved. '
                                   'Go on with --auto_resume.')
-        sys.exit(128 + number)
-
-
-def peak_memory(device):
-    """Largest memory this process has held, in bytes: on the GPU what tensors took, on the CPU the resident set."""
-    if device.type == 'cuda':
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float('nan')
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == 'darwin' else peak * 1024
+        sys.exit(128 + signal)
