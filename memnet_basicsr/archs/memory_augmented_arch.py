@@ -1,0 +1,151 @@
+import difflib
+import fnmatch
+import torch
+from copy import deepcopy
+from torch import nn
+from torch.nn import functional as F
+
+from basicsr.utils.registry import ARCH_REGISTRY
+from ..errors import UsageError
+from .memory_util import HierarchicalMemory, MemoryInsertion, recalling
+
+
+@ARCH_REGISTRY.register()
+class MemoryAugmented(nn.Module):
+    """Any registered network with a memory behind submodules of its own.
+
+    The memory of Hierarchical memory learning for generic image restoration (https://arxiv.org/abs/2309.01377), which
+    the paper calls plug and play. What it holds for the output of a submodule is added to that output, through a
+    projection that starts at zero: at first the network is the backbone, bit for bit. Checkpoints of the backbone load
+    as they are (the memory keeps its start). Networks of convolutions, (N, C, H, W), and of tokens, (N, L, C), both do.
+
+    Args:
+        backbone (dict): The network: ``type`` and its arguments, as ``network_g`` has them.
+        insert_after (list[str] | str): Names of its submodules, as ``named_modules`` gives them; shell patterns
+            between the dots (``body.*`` is body.0, body.1, ... and not body.0.conv1).
+        memory (dict | None): Arguments of HierarchicalMemory. Default: None.
+        level (str | list[str]): Level that is read at the insertions; of a list one for each, in order of the
+            network's modules, the last one for all others. Default: 'part'.
+        chained (bool): Reads are chained up to the level, see MemoryInsertion. Default: False.
+        replace (bool): The read replaces the feature instead of being added. Default: False.
+        reconstruction (bool): Have the layers that :meth:`reconstruct` needs. Default: False.
+        dry_size (int): Side in pixels of the empty picture that tells the channels. Default: 64.
+
+    Raises:
+        UsageError: No submodule of such a name (near ones are listed), or one whose output is not a feature.
+    """
+
+    def __init__(self,
+                 backbone,
+                 insert_after,
+                 memory=None,
+                 level='part',
+                 chained=False,
+                 replace=False,
+                 reconstruction=False,
+                 dry_size=64):
+        super().__init__()
+        arguments = deepcopy(dict(backbone))
+        self.backbone = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
+        names = self._matching([insert_after] if isinstance(insert_after, str) else insert_after)
+        channels, self.scale = self._dry_run(names, dry_size)
+        levels = [level] if isinstance(level, str) else list(level)
+        self.memory = HierarchicalMemory(**(memory or {}))
+        self.insertions = nn.ModuleDict()
+        for i, name in enumerate(names):
+            key = name.replace('.', '_')
+            self.insertions[key] = MemoryInsertion(
+                channels[name], self.memory.num_feat, levels[min(i, len(levels) - 1)], chained, replace, reconstruction)
+            self.backbone.get_submodule(name).register_forward_hook(_Insertion(self, key))
+        for attribute in ('pad_multiple', 'window_size'):  # what the inference path asks a network for
+            if hasattr(self.backbone, attribute):
+                setattr(self, attribute, getattr(self.backbone, attribute))
+        self._register_load_state_dict_pre_hook(self._accept_backbone)
+
+    def forward(self, x):
+        """As the backbone's."""
+        return self.backbone(x)
+
+    def reconstruct(self, x):
+        """Clean pictures found again through the memory: every insertion gives its read alone.
+
+        Skips of the backbone that lead around the insertions are its own and stay. For a network that enlarges, the
+        picture is reduced first (bicubic, antialiased), so that the result has the size of ``x``.
+
+        Args:
+            x (Tensor): (N, C, H, W), 0 to 1; sides multiples of the backbone's scale.
+
+        Returns:
+            Tensor: Like ``x``.
+
+        Raises:
+            UsageError: Built without ``reconstruction``.
+        """
+        if not any(v.replace or v.proj_recall is not None for v in self.insertions.values()):
+            raise UsageError("MemoryAugmented: set 'reconstruction: true' in network_g to reconstruct from the memory")
+        if self.scale > 1:
+            x = F.interpolate(x, scale_factor=1 / self.scale, mode='bicubic', antialias=True)
+        with recalling(self):
+            out = self.backbone(x)
+        return out[0] if isinstance(out, (list, tuple)) else out
+
+    def adapt_state_dict(self, state):
+        """A backbone's state dict with the names it has here, and the memory as it is; other state dicts unchanged."""
+        if any(name.startswith('backbone.') for name in state):
+            return state
+        own = {k: v for k, v in self.state_dict().items() if not k.startswith('backbone.')}
+        return {**{f'backbone.{k}': v for k, v in state.items()}, **own}
+
+    def _accept_backbone(self, state, prefix, *args):
+        if not prefix:  # a network inside another one is told by its prefix
+            adapted = self.adapt_state_dict(state)
+            if adapted is not state:
+                state.clear()
+                state.update(adapted)
+
+    def _matching(self, patterns):
+        known = [name for name, _ in self.backbone.named_modules() if name]
+        found = {pattern: {name for name in known if _matches(name, pattern)} for pattern in patterns}
+        for pattern, names in found.items():
+            if not names:
+                near = difflib.get_close_matches(pattern, known, n=5, cutoff=0.3) or known[:5]
+                raise UsageError(f"MemoryAugmented: insert_after: {type(self.backbone).__name__} has no submodule "
+                                 f"'{pattern}'; near: {', '.join(near)}")
+        return [name for name in known if any(name in names for names in found.values())]
+
+    @torch.no_grad()
+    def _dry_run(self, names, size):
+        """Channels of the submodules' outputs, and output size over input size."""
+        shapes = {}
+
+        def note(name):
+            return lambda module, args, output: shapes.update({name: getattr(output, 'shape', None)})
+
+        handles = [self.backbone.get_submodule(name).register_forward_hook(note(name)) for name in names]
+        training = self.backbone.training
+        self.backbone.eval()
+        num_in_ch = next(p for p in self.backbone.parameters() if p.dim() == 4).shape[1]
+        out = self.backbone(torch.zeros(1, num_in_ch, size, size))
+        self.backbone.train(training)
+        for handle in handles:
+            handle.remove()
+        for name in names:
+            if shapes.get(name) is None or len(shapes[name]) not in (3, 4):
+                raise UsageError(f"MemoryAugmented: insert_after: '{name}' gives no feature (N, C, H, W) or (N, L, C), "
+                                 f'but {tuple(shapes[name]) if shapes.get(name) else "no tensor"}')
+        return {name: shapes[name][1 if len(shapes[name]) == 4 else 2] for name in names}, out.shape[-1] // size
+
+
+def _matches(name, pattern):
+    names, patterns = name.split('.'), pattern.split('.')
+    return len(names) == len(patterns) and all(map(fnmatch.fnmatchcase, names, patterns))
+
+
+class _Insertion:
+    """Forward hook that joins the memory's read; an object of its own, so that copies of the network use their own."""
+
+    def __init__(self, owner, key):
+        self.owner, self.key = owner, key
+
+    def __call__(self, module, args, output):
+        return self.owner.insertions[self.key](output, self.owner.memory)
