@@ -1,7 +1,7 @@
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 import os
-from setuptools.command.build_py import build_py
 
 try:
     from setuptools.command.editable_wheel import editable_wheel
@@ -13,12 +13,15 @@ HOOK = '_memnet_basicsr_autoload.py'
 
 
 class BuildWithAutoload(build_py):
-    """Put the start-up file beside the package, so that it lands in site-packages and in the list of installed files."""
+    """Put the start-up file beside the package, so that it lands in site-packages and is uninstalled with it."""
 
     def run(self):
         super().run()
         if not getattr(self, 'editable_mode', False):
             self.copy_file(AUTOLOAD, os.path.join(self.build_lib, AUTOLOAD))
+
+    def get_source_files(self):
+        return super().get_source_files() + [AUTOLOAD]
 
     def get_outputs(self, *args, **kwargs):
         return super().get_outputs(*args, **kwargs) + [os.path.join(self.build_lib, AUTOLOAD)]
@@ -74,7 +77,7 @@ if __name__ == '__main__':
     setup(
         name='memnet-basicsr',
         version='0.1.0',
-        description='MemNet and MemoryNet for BasicSR: image restoration that trains, resumes and measures as it should',
+        description='MemNet and MemoryNet for BasicSR: image restoration that trains, resumes and measures well',
         long_description=readme(),
         long_description_content_type='text/markdown',
         keywords='computer vision, image restoration, denoising, deblurring, super-resolution, BasicSR',

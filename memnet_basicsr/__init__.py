@@ -7,8 +7,8 @@ from . import compat
 
 compat.before_basicsr()
 
-from . import archs, data, losses, metrics, models  # noqa: E402, F401  (BasicSR imports only after the repairs)
-from . import launch  # noqa: E402
+# BasicSR imports only after the repairs
+from . import archs, data, launch, losses, metrics, models  # noqa: E402, F401
 
 compat.after_basicsr()
 launch.install()

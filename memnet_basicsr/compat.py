@@ -16,6 +16,8 @@ from os import path as osp
 
 # what was repaired in this process, one sentence each
 repairs = []
+# what the log must say as soon as there is one
+warnings_for_log = []
 
 # `python -m memnet_basicsr.compat` runs this file again after the package has imported it, which is harmless
 warnings.filterwarnings('ignore', "'memnet_basicsr.compat' found in sys.modules", RuntimeWarning)
@@ -44,7 +46,7 @@ def report():
     except importlib.metadata.PackageNotFoundError:
         version = 'not installed, imported from its folder'
     lines = [f'memnet_basicsr: {version}', f'\tRepairs made for BasicSR: {len(repairs)}']
-    return '\n\t\t'.join(['\n'.join(lines), *repairs])
+    return '\n'.join(['\n\t\t'.join(['\n'.join(lines), *repairs]), *(f'Warning: {v}' for v in warnings_for_log)])
 
 
 def provide_torchvision_operators():
@@ -180,7 +182,9 @@ def load_resume_state(opt):
     from .engine import checkpoint
     path = opt['path'].get('resume_state')
     if opt['auto_resume']:
-        path = opt['path']['resume_state'] = checkpoint.newest_state(opt)
+        path, skipped = checkpoint.newest_state(opt)
+        opt['path']['resume_state'] = path
+        warnings_for_log.extend(skipped)
         if path and not osp.isdir(osp.join('experiments', opt['name'], 'training_states')):
             repairs.append('row 7: --auto_resume looks where the run writes, not below the current directory')
     if not path:
@@ -190,6 +194,7 @@ def load_resume_state(opt):
         repairs.append('row 6: no GPU: the training state is loaded to the CPU')
     check_resume(opt, state['iter'])
     opt['resume_position'] = (state['epoch'], state['iter'])
+    opt['manual_seed'] = state.get('memnet_basicsr', opt)['manual_seed']  # drawn anew where the file gives none
     return state
 
 

@@ -3,17 +3,17 @@
 The photographs are those that scikit-image carries, split by picture. Everything is written below the current
 directory: datasets/skimage/*.lmdb and experiments/train_MemNet_demo. Takes two to four minutes on two CPU cores.
 """
-import basicsr
 import cv2
 import numpy as np
 import os
 import subprocess
 import sys
 import time
-from basicsr.archs import build_network
-from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 from os import path as osp
 
+import basicsr
+from basicsr.archs import build_network
+from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 from .autoload import status
 from .data.color_util import bgr2gray
 from .data.lmdb_util import write_lmdb

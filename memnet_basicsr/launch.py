@@ -1,4 +1,4 @@
-"""Between the command line and BasicSR's pipeline: the option file is checked, errors become one line, runs find a place.
+"""Between the command line and BasicSR's pipeline: options are checked, errors become one line, runs find a place.
 
 BasicSR's ``train.py`` and ``test.py`` stay as they are, also when they run as a script, where their functions live in
 ``__main__``. Both call ``parse_options`` first; the wrapper here checks the option file, and exchanges in the calling
@@ -20,7 +20,9 @@ from os import path as osp
 
 from . import compat
 from .data.sampling import EpochSampler, SeededDataset
+from .engine.distributed import gather
 from .engine.options import check_run, near
+from .engine.stop import leave_signals_to_parent
 from .errors import UsageError
 
 _required = dict(train=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger'),
@@ -63,6 +65,8 @@ def _wrap(stock):
             check_blocks(load_yaml(path), path, is_train)
         opt, args = stock(compat.run_root(root_path), is_train)
         opt = Options(opt)
+        if opt['dist']:  # without manual_seed each process has drawn one of its own
+            opt['manual_seed'] = gather(opt['manual_seed'], opt)[0]
         check_options(opt, args.opt, is_train)
         if from_pipeline:
             check_data(opt)
@@ -286,5 +290,6 @@ def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, 
     run_opt['iters_per_epoch'] = sampler.num_iter
     loader = stock_data.build_dataloader(SeededDataset(dataset), dataset_opt, num_gpu, dist, sampler, seed)
     loader.generator = torch.Generator()  # else each epoch's start draws from the network's generator
+    loader.worker_init_fn = leave_signals_to_parent  # SeededDataset seeds
     return loader
 

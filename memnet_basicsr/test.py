@@ -1,8 +1,10 @@
 """Test from an option file, with BasicSR's own pipeline: ``python -m memnet_basicsr.test -opt options/<name>.yml``.
 
-It does what ``python basicsr/test.py`` does, without the start-up hook. Results are written below the current directory.
+It does what ``python basicsr/test.py`` does, without the start-up hook. Results are written below the current
+directory.
 """
 import os
+
 from basicsr.test import test_pipeline
 
 if __name__ == '__main__':

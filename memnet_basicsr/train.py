@@ -3,6 +3,7 @@
 It does what ``python basicsr/train.py`` does, without the start-up hook. Runs are written below the current directory.
 """
 import os
+
 from basicsr.train import train_pipeline
 
 if __name__ == '__main__':

@@ -29,8 +29,8 @@ def constraints():
 def state():
     """What the environment depends on."""
     files = [ROOT / 'setup.py', constraints(), Path(__file__), BUILD / 'sitecustomize.py']
-    return hashlib.sha256(b'\0'.join([sys.version.encode(), str(ROOT).encode()] +
-                                     [file.read_bytes() for file in files])).hexdigest()
+    return hashlib.sha256(b'\0'.join([sys.version.encode(), str(ROOT).encode()] + [file.read_bytes()
+                                                                                   for file in files])).hexdigest()
 
 
 def main():
@@ -50,8 +50,10 @@ def main():
     python = folder / ('Scripts' if os.name == 'nt' else 'bin') / 'python'
 
     def pip(*args, **env):
-        command = [str(python), '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-c',
-                   str(constraints()), *args]
+        command = [
+            str(python), '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-c',
+            str(constraints()), *args
+        ]
         print('+ pip install', *args, flush=True)
         if subprocess.run(command, cwd=ROOT, env={**os.environ, **env}).returncode:
             sys.exit(f'error: pip install {" ".join(args)} failed (see above); run the same command again to go on')

@@ -1,15 +1,15 @@
-"""Every option file trains 2 iterations and validates (20 for the main ones), with less width, patch, batch and data."""
+"""Every option file trains 2 iterations and validates (20 for the main ones), with less width, patch and batch."""
 import cv2
 import logging
 import numpy as np
 import pytest
 import sys
 import yaml
+from pathlib import Path
+
 from basicsr.test import test_pipeline as run_test
 from basicsr.train import train_pipeline
 from basicsr.utils import logger as basicsr_logger
-from pathlib import Path
-
 from memnet_basicsr.data.lmdb_util import write_lmdb
 from memnet_basicsr.launch import check_options, load_yaml
 
@@ -41,7 +41,8 @@ def make_data(opt, folder):
             target = folder / block[key]
             channels = 1 if key == 'dataroot_mask' or target.stem.endswith(('_gray', '_y')) else 3
             shift = {'dataroot_gt': 0, 'dataroot_lq': 3, 'dataroot_mask': 7}[key]
-            write_lmdb(str(target), [(f'p{i}', picture(10 * i + shift, channels)) for i in range(3)], 'tiny', progress=False)
+            write_lmdb(
+                str(target), [(f'p{i}', picture(10 * i + shift, channels)) for i in range(3)], 'tiny', progress=False)
 
 
 def reduce_network(block):

@@ -23,3 +23,15 @@ def memories(net, lq):
         for handle in handles:
             handle.remove()
     return found
+
+
+def readers(net):
+    """The first BatchNorm that reads each memory of a MemNet: its running statistics are those of the memory.
+
+    Args:
+        net (MemNet): Network.
+
+    Returns:
+        list[nn.BatchNorm2d]: For B_0, ..., B_M.
+    """
+    return [block.norm_a[0] for block in net.memory_blocks] + [net.recon_norms[-1]]

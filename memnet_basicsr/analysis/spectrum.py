@@ -3,7 +3,7 @@ import torch
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .memories import memories
+from .memories import memories, readers
 
 BINS = 32  # annuli of 1/64 cycles per pixel: pictures of 64 pixels fill each
 HIGH = .25  # cycles per pixel: details of less than 4 pixels
@@ -87,8 +87,6 @@ def high_share(density, common=None):
 def to_db(density):
     """Density in dB relative to its own mean, so that white noise lies at 0 dB whatever its variance.
 
-    The scale of features is arbitrary: what reads them normalizes them.
-
     Args:
         density (ndarray): (..., BINS), positive.
 
@@ -121,26 +119,35 @@ class FeatureSpectra:
         return high_share(self.density, self.common)
 
 
-def feature_spectra(net, name, pairs, others=None):
+def feature_spectra(net, name, pairs, others=None, raw=False):
     """Spectra of a MemNet's features along the depth.
+
+    The scale of a channel is arbitrary, since each layer that reads it normalizes it: channels of large values, which
+    are smooth ones, would hide the others. So each channel is divided by the standard deviation that its reader's
+    BatchNorm has found for it in training, unless ``raw`` is asked for.
 
     Args:
         net (MemNet): Network.
         name (str): What to call it.
         pairs (iterable[dict]): Items with ``lq``, (c, h, w), [0, 1].
         others (iterable[dict] | None): The same pictures with another draw of the noise. Default: None.
+        raw (bool): Whether channels count as they are. Default: False.
 
     Returns:
         FeatureSpectra: The spectra.
     """
     device = net.recon_conv.weight.device
+    scales = [1 if raw else (v.running_var + v.eps).rsqrt().view(-1, 1, 1) for v in readers(net)]
+
+    def features_of(pair):
+        return [v[0] * scale for v, scale in zip(memories(net, pair['lq'][None].to(device)), scales)]
+
     densities, commons, lqs = [], [], []
     for pair, other in zip(pairs, pairs if others is None else others):
-        features = memories(net, pair['lq'][None].to(device))
-        densities.append([radial_spectrum(v[0]) for v in features])
+        features = features_of(pair)
+        densities.append([radial_spectrum(v) for v in features])
         lqs.append(radial_spectrum(pair['lq']))
         if others is not None:
-            again = memories(net, other['lq'][None].to(device))
-            commons.append([radial_spectrum(a[0], b[0]) for a, b in zip(features, again)])
+            commons.append([radial_spectrum(a, b) for a, b in zip(features, features_of(other))])
     common = np.mean(commons, axis=0) if commons else None
     return FeatureSpectra(name, np.mean(densities, axis=0), np.mean(lqs, axis=0), common)

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from basicsr.metrics import calculate_psnr
-from ..engine.validation import to_image
+from ..engine.pictures import to_image
 from ..errors import UsageError
 
 

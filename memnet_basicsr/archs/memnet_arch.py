@@ -7,6 +7,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from ..errors import UsageError
 from .memnet_deploy import MemNetDeploy
 
+aten = torch.ops.aten
+
 
 class _NormReluConv(torch.autograd.Function):
     """conv(relu(norm(x))), added in place to ``out`` where given; keeps x alone and computes the rest once more."""
@@ -17,7 +19,7 @@ class _NormReluConv(torch.autograd.Function):
         if not training:
             mean, invstd = running_mean.clone(), (running_var + eps).rsqrt()
         ctx.save_for_backward(x, gamma, beta, weight, mean, invstd)
-        ctx.training, ctx.eps, ctx.padding, ctx.has_out = training, eps, padding, out is not None
+        ctx.training, ctx.eps, ctx.padding = training, eps, padding
         y = F.conv2d(a.relu_(), weight, bias, padding=padding)
         if out is None:
             return y
@@ -30,18 +32,19 @@ class _NormReluConv(torch.autograd.Function):
         x, gamma, beta, weight, mean, invstd = ctx.saved_tensors
         var = invstd.pow(-2) - ctx.eps
         a = F.batch_norm(x, mean, var, gamma, beta, eps=ctx.eps).relu_()
-        need_x, need_bias = ctx.needs_input_grad[0], ctx.needs_input_grad[4]
-        grad_a, grad_weight, grad_bias = torch.ops.aten.convolution_backward(grad, a.to(grad.dtype),
-                                                                             weight.to(grad.dtype), [weight.shape[0]],
-                                                                             [1, 1], ctx.padding, [1, 1], False, [0, 0],
-                                                                             1, [True, True, need_bias])
+        need_x, _, _, _, need_bias, need_out = ctx.needs_input_grad[:6]
+        # stride, padding, dilation, not transposed, output padding, groups
+        form = ([1, 1], ctx.padding, [1, 1], False, [0, 0], 1)
+        a_low, weight_low = a.to(grad.dtype), weight.to(grad.dtype)  # under autocast, what the forward pass used
+        grad_a, grad_weight, grad_bias = aten.convolution_backward(grad, a_low, weight_low, [weight.shape[0]], *form,
+                                                                   [True, True, need_bias])
         grad_a = grad_a.to(x.dtype)
-        torch.ops.aten.threshold_backward.grad_input(grad_a, a, 0, grad_input=grad_a)
-        grad_x, grad_gamma, grad_beta = torch.ops.aten.native_batch_norm_backward(grad_a, x, gamma, mean, var, mean,
-                                                                                  invstd, ctx.training, ctx.eps,
-                                                                                  [need_x, True, True])
-        return (grad_x, grad_gamma, grad_beta, grad_weight.to(weight.dtype),
-                grad_bias.to(weight.dtype) if need_bias else None, grad if ctx.has_out else None, *[None] * 6)
+        aten.threshold_backward.grad_input(grad_a, a, 0, grad_input=grad_a)
+        grad_x, grad_gamma, grad_beta = aten.native_batch_norm_backward(grad_a, x, gamma, mean, var, mean, invstd,
+                                                                        ctx.training, ctx.eps, [need_x, True, True])
+        grad_bias = grad_bias.to(weight.dtype) if need_bias else None
+        grad_out = grad if need_out else None
+        return grad_x, grad_gamma, grad_beta, grad_weight.to(weight.dtype), grad_bias, grad_out, *[None] * 6
 
 
 def norm_relu_conv(x, norm, conv, start=0, out=None):
@@ -49,7 +52,8 @@ def norm_relu_conv(x, norm, conv, start=0, out=None):
 
     BatchNorm and ReLU act on each channel alone and a convolution is a sum over its input channels. So a unit that
     takes a concatenation can take its parts one after the other and never hold the whole. Training keeps x alone for
-    the backward pass (not relu(norm(x)), half of the memory); gradients of gradients are not available there.
+    the backward pass, which computes relu(norm(x)) again: half of the memory, at no loss of time. The gradient cannot
+    be differentiated once more.
 
     Args:
         x (Tensor): (b, c, h, w).

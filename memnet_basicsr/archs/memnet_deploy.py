@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 # Rows are worked off in strips of about so many pixels on a CPU: what a strip needs stays in the cache and is small
 # enough for the allocator to hand out again. Other devices take the whole picture at once.
-STRIP_PIXELS = 16384
+STRIP_PIXELS = 32768
 
 
 def _affine(norm):
@@ -54,7 +54,7 @@ class DeployRecursion(nn.Module):
         self.conv_b = conv_b
 
     def forward(self, h, strips, buffer):
-        """Yield each strip of h when it is done. buffer is overwritten."""
+        """Yield each strip (begin, end) of h, (n, h, w, c), when it is done. buffer is overwritten."""
         height, first, overlap = h.shape[1], 0, None
         for begin, end in strips:
             # rows begin - 2 to end + 2 of relu(norm_a(h)), 0 outside the picture; the upper 4 come from the strip
@@ -79,14 +79,13 @@ class DeployBlock(nn.Module):
 
     def __init__(self, block):
         super().__init__()
-        self.num_long, self.short_term, num_recursion = block.num_long, block.short_term, block.num_recursion
-        num_feat = block.gate.conv.out_channels
+        self.num_long, self.short_term = block.num_long, block.short_term
+        num_recursion, num_feat = block.num_recursion, block.gate.conv.out_channels
         convs_b = [_conv(conv.weight, conv.bias) for conv in block.conv_b]
-        self.recursions = nn.ModuleList(
-            DeployRecursion(block.norm_a[r], block.conv_a[r %
-                                                          len(block.conv_a)], block.norm_b[r], convs_b[r %
-                                                                                                       len(convs_b)])
-            for r in range(num_recursion))
+        self.recursions = nn.ModuleList()
+        for r, (norm_a, norm_b) in enumerate(zip(block.norm_a, block.norm_b)):
+            conv_a, conv_b = block.conv_a[r % len(block.conv_a)], convs_b[r % len(convs_b)]
+            self.recursions.append(DeployRecursion(norm_a, conv_a, norm_b, conv_b))
         num_sources = self.num_long + (num_recursion if self.short_term else 1)
         self.gate_norm = NormRelu(block.gate.norm, num_sources)
         weight = block.gate.conv.weight.view(num_feat, num_sources, num_feat).transpose(0, 1)
@@ -94,11 +93,12 @@ class DeployBlock(nn.Module):
         self.register_buffer('gate_bias', block.gate.conv.bias.clone())
 
     def add_to_gate(self, out, x, source, buffer):
+        """Add the share of one source to out; both are the same strip."""
         rows = self.gate_norm(x, buffer[:, :x.shape[1]], source)
         out += F.linear(rows, self.gate_weight[source])
 
     def forward(self, memories, strips, buffer):
-        """Return B_m of [B_0, ..., B_{m-1}], each (n, h, w, c)."""
+        """Return B_m of [B_0, ..., B_{m-1}], each (n, h, w, c). buffer, of two strips, is overwritten."""
         out = torch.empty_like(memories[-1])
         h = torch.empty_like(out)
         for begin, end in strips:
@@ -120,7 +120,8 @@ class MemNetDeploy(nn.Module):
 
     A BatchNorm between two convolutions is folded into the first; the others become a multiplication and an addition.
     The gates are sums over their sources, so no concatenation and no short-term memory is kept. Features lie channel
-    last. Convert with ``.to(torch.bfloat16)`` for half of memory and time, at bfloat16's accuracy.
+    last, and are worked off in strips of rows on a CPU. ``.to(torch.bfloat16)`` halves memory and, where the
+    processor supports it, time, at bfloat16's accuracy (the picture itself stays as it is).
 
     Args:
         net (MemNet): Trained network; a copy of its weights is taken.
@@ -138,7 +139,7 @@ class MemNetDeploy(nn.Module):
         self.recon_norms = nn.ModuleList(NormRelu(norm) for norm in net.recon_norms)
         self.recon_convs = nn.ModuleList(_conv(w * net.recon_conv.weight, w * net.recon_conv.bias) for w in ensemble)
         self.first_recon = len(self.memory_blocks) - count
-        self.register_buffer('input_weight', ensemble.sum())
+        self.input_weight = ensemble.sum().item()  # a number, so that no conversion to bfloat16 rounds it
         self.eval().requires_grad_(False)
 
     @torch.no_grad()

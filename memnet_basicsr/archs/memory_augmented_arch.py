@@ -54,8 +54,9 @@ class MemoryAugmented(nn.Module):
         self.insertions = nn.ModuleDict()
         for i, name in enumerate(names):
             key = name.replace('.', '_')
-            self.insertions[key] = MemoryInsertion(
-                channels[name], self.memory.num_feat, levels[min(i, len(levels) - 1)], chained, replace, reconstruction)
+            self.insertions[key] = MemoryInsertion(channels[name], self.memory.num_feat, levels[min(i,
+                                                                                                    len(levels) - 1)],
+                                                   chained, replace, reconstruction)
             self.backbone.get_submodule(name).register_forward_hook(_Insertion(self, key))
         for attribute in ('pad_multiple', 'window_size'):  # what the inference path asks a network for
             if hasattr(self.backbone, attribute):

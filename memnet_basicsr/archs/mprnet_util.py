@@ -66,8 +66,8 @@ class InplacePReLU(torch.autograd.Function):
     def backward(ctx, grad):
         y, weight = ctx.saved_tensors
         slope = weight.item()
-        grad_weight = (y.clamp(max=0) * grad).sum(dtype=torch.float32) / slope
-        return torch.ops.aten.leaky_relu_backward(grad, y, slope, True), grad_weight.to(weight.dtype).view(1)
+        grad_weight = (y.clamp(max=0) * grad).sum(dtype=weight.dtype).view(1) / slope
+        return torch.ops.aten.leaky_relu_backward(grad, y, slope, True), grad_weight
 
 
 class SharedPReLU(nn.PReLU):
@@ -110,11 +110,15 @@ class CAB(nn.Module):
     def block(self, x):
         res = self.body(x)
         if not torch.is_grad_enabled():
-            gate = self.CA.conv_du(res.mean((2, 3), keepdim=True))
-            return res.mul_(gate).add_(x)
+            return res.mul_(self.gate(res.mean((2, 3)))).add_(x)
         # the backward pass of a mean fills a picture with one value per channel, that of a sum only refers to it
-        gate = self.CA.conv_du(res.sum((2, 3), keepdim=True) / res[0, 0].numel())
-        return x + res * gate
+        return x + res * self.gate(res.sum((2, 3)) / res[0, 0].numel())
+
+    def gate(self, mean):
+        """(N, C) -> (N, C, 1, 1); on one pixel a 1x1 convolution is a matrix product, and slower than that."""
+        squeeze, _, expand, _ = self.CA.conv_du
+        hidden = F.relu(F.linear(mean, squeeze.weight.flatten(1), squeeze.bias))
+        return torch.sigmoid(F.linear(hidden, expand.weight.flatten(1), expand.bias))[:, :, None, None]
 
 
 class Resample(nn.Module):
@@ -266,18 +270,22 @@ class ORSNet(nn.Module):
         """
         Args:
             x (Tensor): (N, num_ors, H, W).
-            fused (list[Tensor] | None): Result of :meth:`fuse`; None runs the groups alone. Default: None.
+            fused (list[Tensor] | None): Result of :meth:`fuse`, used up; None runs the groups alone. Default: None.
 
         Returns:
             Tensor: (N, num_ors, H, W).
         """
         for i in (1, 2, 3):
-            x = getattr(self, f'orb{i}').body(x) + x
+            skip = x
             if fused is not None:
-                extra = fused[i - 1]
+                extra = fused.pop(0)  # so that it is freed, and x after its first block: that counts on large pictures
                 for _ in range(i - 1):
                     extra = upsample(extra)
-                x = x + extra
+                skip = x + extra
+                del extra
+            for block in getattr(self, f'orb{i}').body:
+                x = block(x)
+            x = x + skip
         return x
 
 

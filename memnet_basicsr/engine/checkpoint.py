@@ -28,8 +28,12 @@ def save_whole(obj, path):
     except BaseException as error:
         if osp.exists(temporary):
             os.remove(temporary)
-        if isinstance(error, (OSError, RuntimeError)):  # torch reports some failed writes as RuntimeError
-            raise OSError(f'cannot write checkpoint {path}: {error} (what was there before is intact)') from error
+        cause = error
+        while isinstance(cause, RuntimeError) and cause.__context__:  # torch hides the failed write behind its own error
+            cause = cause.__context__
+        if isinstance(cause, (OSError, RuntimeError)):
+            text = str(cause).splitlines()[0]
+            raise OSError(f'cannot write checkpoint {path}: {text} (what was there before is intact)') from error
         raise
 
 
@@ -49,10 +53,13 @@ def load(path):
         return torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
         raise UsageError(f'checkpoint {path} does not exist') from None
+    except OSError as error:
+        raise UsageError(f'checkpoint {path} cannot be read: {error.strerror}') from None
     except pickle.UnpicklingError as error:
         raise UsageError(f'checkpoint {path} cannot be loaded safely: {str(error).splitlines()[0]}') from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UsageError(f'checkpoint {path} is damaged: {str(error).splitlines()[0]}') from None
+    except Exception as error:  # damaged bytes can lead the reader anywhere
+        text = str(error).splitlines() or [type(error).__name__]
+        raise UsageError(f'checkpoint {path} is damaged: {text[0]}') from None
 
 
 def newest_state(opt):

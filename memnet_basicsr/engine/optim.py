@@ -10,7 +10,7 @@ from ..errors import UsageError
 
 
 class WarmupCosineLR(LRScheduler):
-    """Linear warm-up, then one half cosine from the learning rate to ``eta_min``; closed form, so that resuming is exact.
+    """Linear warm-up, then one half cosine to ``eta_min``; a closed form, so that resuming is exact.
 
     lr_t = lr * (t + 1) / (warmup_iter + 1) for t < warmup_iter, else
     eta_min + (lr - eta_min) * (1 + cos(pi * (t - warmup_iter) / (T_max - warmup_iter))) / 2.

@@ -97,7 +97,7 @@ def _restore_file(restorer, scale, source, name, target, gt, compare, overwrite,
     height, width = picture.pixels.shape[:2]
     channels = 1 if picture.pixels.ndim == 2 else 3
     steps = restorer.forwards(height, width, channels, scale)
-    hook = restorer.net.register_forward_hook(lambda *_: bar.update(1 / steps))
+    hook = restorer.net.register_forward_hook(lambda *_: _advance(bar, 1 / steps))
     try:
         pixels = restorer(picture.pixels, scale)
     finally:
@@ -120,6 +120,11 @@ def _restore_file(restorer, scale, source, name, target, gt, compare, overwrite,
     if clean is None:
         return (np.nan, ) * 4
     return _score(shown, clean) + _score(pixels, clean)
+
+
+def _advance(bar, amount):
+    # the bar's own update returns a value, which a forward hook would put in place of the output
+    bar.update(amount)
 
 
 def _targets(pictures, output):

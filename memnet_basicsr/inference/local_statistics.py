@@ -2,6 +2,8 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from ..errors import UsageError
+
 # window over training patch, as the paper has it
 WINDOW_RATIO = 1.5
 
@@ -20,18 +22,29 @@ class LocalStatistics(TorchFunctionMode):
     Args:
         patch_size (int): Side of the patches the network was trained on, in pixels of its input.
         input_size (tuple[int]): Height and width of the input of this forward pass.
+
+    Raises:
+        UsageError: On leaving the context, if there was no such pooling: the option would have no effect.
     """
 
     def __init__(self, patch_size, input_size):
         super().__init__()
         self.window = [WINDOW_RATIO * patch_size / size for size in input_size]
+        self.num_pooled = 0
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is F.adaptive_avg_pool2d:
             x, output_size = args
             if output_size in (1, (1, 1)):
+                self.num_pooled += 1
                 return window_mean(x, [max(round(v * size), 1) for v, size in zip(self.window, x.shape[2:])])
         return func(*args, **(kwargs or {}))
+
+    def __exit__(self, error_type, error, traceback):
+        super().__exit__(error_type, error, traceback)
+        if error_type is None and not self.num_pooled:
+            raise UsageError('local_statistics: the network has no adaptive_avg_pool2d to one value that could be made '
+                             'local; remove the option')
 
 
 def window_mean(x, window):

@@ -274,7 +274,9 @@ class RestorationModel(SRModel):
             key = param_key if param_key in weights or 'params' not in weights else 'params'
             weights = weights if key is None else weights.get(key, {})
             weights = {k[len('module.'):] if k.startswith('module.') else k: v for k, v in weights.items()}
-            checkpoint.check_fits(self.get_bare_model(net), weights, load_path)
+            bare = self.get_bare_model(net)
+            weights = bare.adapt_state_dict(weights) if hasattr(bare, 'adapt_state_dict') else weights
+            checkpoint.check_fits(bare, weights, load_path)
         super().load_network(net, load_path, strict, param_key)
 
     def _leave(self, done_iter, signal):

@@ -201,6 +201,21 @@ def test_float32_gradients_equal_plain():
             torch.testing.assert_close(p.grad / scale, q.grad / scale, rtol=0, atol=1e-4, msg=name)
 
 
+def test_form_for_torch_compile(monkeypatch):
+    """Under torch.compile ordinary operations stand in for the autograd function."""
+    torch.manual_seed(0)
+    net = MemNet(**SMALL).double()
+    other = copy.deepcopy(net)
+    x = torch.rand(3, 1, 8, 8, dtype=torch.float64)
+    sum(y.square().sum() for y in net(x)).backward()
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
+    sum(y.square().sum() for y in other(x)).backward()
+    for p, q in zip(net.parameters(), other.parameters()):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-8, atol=1e-9)
+    for p, q in zip(net.buffers(), other.buffers()):
+        torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-10)
+
+
 def test_keeps_no_activation_that_is_cheap_to_recompute():
     """Kept for the backward pass: the input of each BatchNorm. The plain form also keeps what each ReLU returns."""
     net, plain = pair()
@@ -250,7 +265,7 @@ def test_deploy_equals_evaluation(variant, strip_pixels, monkeypatch):
     torch.testing.assert_close(deployed(x) / size, expected / size, rtol=0, atol=1e-5)
     half = deployed.to(torch.bfloat16)(x)
     assert half.dtype == torch.float32
-    assert (half - expected).std() < 0.02 * (expected - x).std()
+    assert (half - expected).std() < 0.05 * (expected - x).std()
 
 
 def test_deploy_leaves_the_network_alone():

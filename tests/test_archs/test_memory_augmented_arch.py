@@ -1,8 +1,8 @@
 import pytest
 import torch
-from basicsr.archs import build_network
 from copy import deepcopy
 
+from basicsr.archs import build_network
 from memnet_basicsr.errors import UsageError
 
 BACKBONES = {
@@ -95,5 +95,5 @@ def test_levels_are_given_in_order():
 
 def test_wrong_names_list_near_ones():
     backbone = BACKBONES['EDSR'][0]
-    with pytest.raises(UsageError, match="no submodule 'bodi.0'; near: body.0"):
+    with pytest.raises(UsageError, match=r"no submodule 'bodi.0'; near: body.0"):
         build_network(dict(type='MemoryAugmented', backbone=backbone, insert_after='bodi.0'))

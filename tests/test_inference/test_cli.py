@@ -159,6 +159,15 @@ def test_mistakes_are_one_line_and_nothing_is_written(run, argv, message):
     assert tree('.') == before
 
 
+def test_progress_bar_does_not_touch_the_result(run, monkeypatch):
+    save('in/a.png', 50, 60, 3)
+    assert run('-i', 'in', '-o', 'out')[0] == 0
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
+    code, _, err = run('-i', 'in', '-o', 'out_bar', '--tile', '20')
+    assert code == 0 and any('100%|' in line and 'left' in line for line in err)
+    assert np.abs(cv2.imread('out/a.png').astype(int) - cv2.imread('out_bar/a.png')).max() <= 1
+
+
 def test_missing_weights_are_one_line(run):
     save('in/a.png', 5, 6)
     code, _, err = run('-i', 'in', '-o', 'out', weights='memnet_nothing')

@@ -7,7 +7,7 @@ from torch import nn as nn
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference import Inference
 from memnet_basicsr.inference.ensemble import restore_by_ensemble
-from memnet_basicsr.inference.local_statistics import window_mean
+from memnet_basicsr.inference.local_statistics import LocalStatistics, window_mean
 from memnet_basicsr.inference.padding import pad_to_multiple
 from memnet_basicsr.inference.tiling import tile_spans
 
@@ -238,7 +238,11 @@ def test_local_statistics_windows_follow_the_training_patch(functional):
         # a window that covers the picture is the global mean; other poolings stay
         torch.testing.assert_close(Inference(local_statistics=64)(net, img), net(img))
         pool = nn.AdaptiveAvgPool2d(2)
-        assert torch.equal(Inference(local_statistics=4)(pool, img), pool(img))
+        with LocalStatistics(4, (64, 48)):
+            assert torch.equal(pool(img), nn.functional.adaptive_avg_pool2d(img, 2))
+            net.pool(img)
+    with pytest.raises(UsageError, match='no adaptive_avg_pool2d'):
+        Inference(local_statistics=16)(ConvNet(), img)
 
 
 def test_local_statistics_of_memorynet():

@@ -1,0 +1,38 @@
+"""A log of one JSON object per line, which a resumed run can cut back to where it goes on from."""
+import json
+import math
+import os
+from os import path as osp
+
+
+def append_line(path, values):
+    """Append one line and bring it to the disk.
+
+    Args:
+        path (str): The file.
+        values (dict): Plain Python values; numbers that are not finite become null, JSON has no others.
+    """
+    values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+    with open(path, 'a', encoding='utf-8') as f:
+        f.write(json.dumps(values) + '\n')
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def count_lines(path):
+    """Number of lines, 0 where there is no file."""
+    if not osp.isfile(path):
+        return 0
+    with open(path, encoding='utf-8') as f:
+        return sum(1 for _ in f)
+
+
+def keep_lines(path, count):
+    """Cut a file to its first lines, whole or not at all; a file that does not exist stays so."""
+    if not osp.isfile(path):
+        return
+    with open(path, encoding='utf-8') as f:
+        lines = f.readlines()[:count]
+    with open(f'{path}.part', 'w', encoding='utf-8') as f:
+        f.writelines(lines)
+    os.replace(f'{path}.part', path)

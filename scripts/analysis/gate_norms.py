@@ -1,0 +1,48 @@
+"""Norm of the gate weights for each source (long-term B_0.., short-term H_1..) of every memory block of a MemNet.
+
+Example:
+
+    python scripts/analysis/gate_norms.py --weights experiments/train_MemNet_Denoise_BSD/models/net_g_latest.pth \
+        --opt options/train_MemNet_Denoise_BSD.yml --output gate_norms.png
+
+A weights file that carries its description (scripts/package_weights.py) needs no --opt. You see a line per block:
+
+    block 2: B0 0.412  B1 0.655  H1 0.310  H2 0.898   mean: long-term 0.533, short-term 0.310, last recursion 0.898
+
+The paper (section 5.2) reads these norms as the importance of a source. They ignore the gate's BatchNorm, whose gamma
+can hold a part of the factor; --scaled multiplies by |gamma|.
+"""
+import argparse
+import sys
+
+from memnet_basicsr.analysis.drawing import check_output, draw_gate_norms, write_figure
+from memnet_basicsr.analysis.gate_norms import gate_norms, mean_norms
+from memnet_basicsr.analysis.networks import load_memnet
+from memnet_basicsr.errors import UsageError
+
+
+def main(args=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--weights', required=True, help='checkpoint, or weights file with its description')
+    parser.add_argument('--opt', help='option file of the training; not needed with a description')
+    parser.add_argument('--output', required=True, help='PNG file to write')
+    parser.add_argument('--scaled', action='store_true', help="multiply by the BatchNorm's |gamma|")
+    parser.add_argument('--name', help='name of the network in the title. Default: --weights')
+    args = parser.parse_args(args)
+
+    check_output(args.output)
+    net = load_memnet(args.weights, args.opt, 'cpu')
+    blocks = gate_norms(net, args.scaled)
+    for m, norms in enumerate(blocks, 1):
+        sources = '  '.join(f'{source} {values.mean():.3f}' for source, values in norms.items())
+        means = ', '.join(f'{kind} {value:.3f}' for kind, value in mean_norms(norms).items())
+        print(f'block {m}: {sources}   mean: {means}')
+    write_figure(draw_gate_norms(blocks, args.name or args.weights, args.scaled), args.output)
+    print(f'wrote {args.output}')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except UsageError as error:
+        sys.exit(f'Error: {error}')

@@ -1,0 +1,108 @@
+import math
+import numpy as np
+import pytest
+import torch
+
+from memnet_basicsr.analysis.spectrum import BINS, feature_spectra, frequencies, high_share, radial_spectrum, to_db
+from memnet_basicsr.archs.memnet_arch import MemNet
+from memnet_basicsr.errors import UsageError
+
+
+def noise(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize('height, width', [(64, 64), (97, 130)])
+def test_white_noise_is_flat_at_its_variance(height, width):
+    density = radial_spectrum(3 + 2 * noise(0, 400, height, width))
+    assert density.shape == (BINS, )
+    # the lowest annulus has a few points only and part of it is taken off with the mean
+    np.testing.assert_allclose(density[1:], 4, rtol=.12)
+    np.testing.assert_allclose(density[8:], 4, rtol=.04)
+    np.testing.assert_allclose(to_db(density)[8:], 0, atol=.2)
+
+
+@pytest.mark.parametrize('cycles, direction', [(6.5 / 64, 0), (16.5 / 64, 40), (30.5 / 64, 90)])
+def test_sinusoid_lies_at_its_frequency(cycles, direction):
+    angle = math.radians(direction)
+    y, x = torch.meshgrid(torch.arange(120.), torch.arange(100.), indexing='ij')
+    wave = torch.sin(2 * math.pi * cycles * (x * math.cos(angle) + y * math.sin(angle)))[None]
+    density = radial_spectrum(wave)
+    peak = density.argmax()
+    assert abs(frequencies()[peak] - cycles) <= 1 / (4 * BINS) + 1e-9
+    # under the window all but a few thousandths lie within two annuli
+    power = density * frequencies()
+    assert power[max(peak - 2, 0):peak + 3].sum() > .99 * power.sum()
+
+
+def test_power_is_the_variance():
+    """The integral over all frequencies is the mean square: closed form for a wave, 1/2, well inside the circle."""
+    wave = torch.sin(2 * math.pi * .2 * torch.arange(128.)).expand(1, 128, 128)
+    areas = 2 * math.pi * frequencies() / (2 * BINS)
+    assert (radial_spectrum(wave) * areas).sum() == pytest.approx(.5, rel=.04)  # of few points per annulus
+
+
+def test_cross_spectrum_is_what_two_draws_share():
+    common = noise(1, 400, 80, 72)
+    a, b = common + noise(2, 400, 80, 72), common + noise(3, 400, 80, 72)
+    np.testing.assert_allclose(radial_spectrum(a)[8:], 2, rtol=.05)
+    np.testing.assert_allclose(radial_spectrum(a, b)[8:], 1, rtol=.1)
+    np.testing.assert_allclose(radial_spectrum(a, a), radial_spectrum(a))
+
+
+def test_high_share():
+    assert high_share(np.ones(BINS)) == pytest.approx(.75)  # 1 - (1/4)^2 / (1/2)^2
+    low = (frequencies() < .25).astype(float)
+    assert high_share(low) == 0 and high_share(np.ones(BINS), low) == 0
+    assert high_share(np.ones((3, BINS)), .5 * np.ones((3, BINS))) == pytest.approx([.375] * 3)
+
+
+def test_small_pictures_are_refused():
+    with pytest.raises(UsageError, match=r'60 x 80 pixels: .* 64 x 64'):
+        radial_spectrum(torch.rand(1, 80, 60))
+
+
+@pytest.fixture
+def net():
+    """A front end that picks shifted inputs, and memories that are nothing but their gate's share of B_0."""
+    net = MemNet(num_feat=2, num_block=1, num_recursion=1).eval()
+    with torch.no_grad():
+        for v in net.state_dict().values():
+            if v.is_floating_point():
+                v.zero_()
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_var.fill_(1 - module.eps)
+                module.weight.fill_(1)
+                module.bias.fill_(100)  # no ReLU cuts anything
+        net.fenet.conv.weight[0, 0, 1, 1] = 1
+        net.fenet.conv.weight[1, 0, 1, 1] = 10
+        net.memory_blocks[0].gate.conv.weight[0, 0] = 3
+    return net
+
+
+def test_features_along_the_depth(net):
+    lqs = [noise(seed, 1, 70, 66) for seed in range(2)]
+    expected = np.mean([radial_spectrum(lq) for lq in lqs], axis=0)
+    spectra = feature_spectra(net, 'net', [{'lq': v} for v in lqs], raw=True)
+    assert spectra.name == 'net' and spectra.common is None
+    inner = np.s_[1:]  # the lowest annulus feels the border, where the front end sees zeros
+    np.testing.assert_allclose(spectra.lq, expected)
+    np.testing.assert_allclose(spectra.density[0][inner], expected[inner] * (1 + 100) / 2, rtol=.1)
+    np.testing.assert_allclose(spectra.density[1][inner], expected[inner] * 9 / 2, rtol=.1)
+
+
+def test_channels_are_divided_by_their_standard_deviation(net):
+    net.memory_blocks[0].norm_a[0].running_var.copy_(torch.tensor([4., 400.]))
+    pairs = [{'lq': noise(0, 1, 70, 66)}]
+    spectra = feature_spectra(net, 'net', pairs)
+    np.testing.assert_allclose(spectra.density[0][1:], radial_spectrum(pairs[0]['lq'])[1:] / 4, rtol=.1)
+
+
+def test_other_draw_of_the_noise(net):
+    clean = noise(0, 1, 70, 66)
+    pairs, others = ([{'lq': clean + noise(seed, 1, 70, 66)}] for seed in (1, 2))
+    spectra = feature_spectra(net, 'net', pairs, others)
+    assert spectra.common.shape == spectra.density.shape == (2, BINS)
+    # half of the power is the picture's
+    assert spectra.common_high_share()[0] / spectra.high_share()[0] == pytest.approx(.5, abs=.1)

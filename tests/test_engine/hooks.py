@@ -1,0 +1,87 @@
+"""What a forked run does before train.py starts: places where it is stopped."""
+import os
+import random
+import signal
+import time
+import torch
+
+import tests.test_engine.tiny_runs  # noqa: F401  (its networks)
+from memnet_basicsr.engine import checkpoint, validation
+from memnet_basicsr.models.restoration_model import RestorationModel
+
+PLACES = {
+    'step': (RestorationModel, 'optimize_parameters'),
+    'write': (checkpoint.os, 'replace'),
+    'networks': (checkpoint, 'write_networks'),
+    'state': (checkpoint, 'write_state'),
+    'picture': (validation.Validation, '_validate_picture'),
+    'line': (validation, 'append_line'),
+    'log': (RestorationModel, 'get_current_log'),
+}
+
+
+def send_signal(place, count, when='before', number=signal.SIGKILL):
+    """Signal this process and all that it has started at the count-th call of a function."""
+    owner, name = PLACES[place]
+    stock, calls = getattr(owner, name), []
+
+    def wrapper(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == count and when == 'before':
+            os.killpg(0, number)
+        result = stock(*args, **kwargs)
+        if len(calls) == count and when == 'after':
+            os.killpg(0, number)
+        return result
+
+    setattr(owner, name, wrapper)
+
+
+def run_together(*names):
+    """Several hooks, each a list of name and arguments."""
+    for name, *args in names:
+        globals()[name](*args)
+
+
+def seed(number):
+    """What an option file without manual_seed draws from."""
+    random.seed(number)
+
+
+def record_resumed():
+    """Write what a model has right after it was resumed to resumed.pth."""
+    stock = RestorationModel.resume_training
+
+    def resume_training(self, state):
+        stock(self, state)
+        torch.save(
+            dict(
+                params=self.net_g.state_dict(),
+                params_ema=self.net_g_ema.state_dict(),
+                optimizer=self.optimizers[0].state_dict(),
+                scheduler=checkpoint.plain(self.schedulers[0].state_dict())), 'resumed.pth')
+
+    RestorationModel.resume_training = resume_training
+
+
+def slow(seconds):
+    """Every step takes a while."""
+    stock = RestorationModel.optimize_parameters
+
+    def optimize_parameters(self, current_iter):
+        time.sleep(seconds)
+        stock(self, current_iter)
+
+    RestorationModel.optimize_parameters = optimize_parameters
+
+
+def fill_disk(name):
+    """Writing a checkpoint of that name fails."""
+    stock = checkpoint.os.fsync
+
+    def fsync(number):
+        if os.path.basename(os.readlink(f'/proc/self/fd/{number}')).startswith(name):
+            raise OSError(28, 'No space left on device')
+        stock(number)
+
+    checkpoint.os.fsync = fsync

@@ -1,0 +1,222 @@
+"""A run that is stopped anywhere and resumed ends with the same bits as the run that was never stopped."""
+import numpy as np
+import os
+import pytest
+import shutil
+import signal
+import time
+import torch
+from os import path as osp
+
+from tests.test_engine.tiny_runs import (assert_same, assert_same_run, load, options, read_metrics, write_options,
+                                         write_pictures)
+
+# saves and validations at the same iterations, and at others; both schedules; with and without average and workers
+VARIANTS = {
+    'together': dict(datasets__train__num_worker_per_gpu=2),
+    'apart': dict(
+        val__val_freq=4,
+        logger__save_checkpoint_freq=7,
+        train__ema_decay=None,
+        train__scheduler={
+            'type': 'MultiStepLR',
+            'milestones': [8, 15],
+            'gamma': 0.5
+        }),
+}
+LAST = {'together': 18, 'apart': 14}
+
+
+@pytest.fixture(scope='session')
+def never_stopped(server, tmp_path_factory):
+    """Folders of the uninterrupted runs."""
+    folders = {}
+    for name, changes in VARIANTS.items():
+        folders[name] = tmp_path_factory.mktemp(name)
+        write_pictures(folders[name])
+        write_options(folders[name], options(**changes))
+        assert server.run(folders[name]) == 0, (folders[name] / 'log').read_text()
+    return folders
+
+
+@pytest.fixture
+def prepared(never_stopped, tmp_path):
+    """A folder like that of an uninterrupted run, before it."""
+
+    def prepare(variant):
+        write_options(tmp_path, options(**VARIANTS[variant]))
+        os.symlink(never_stopped[variant] / 'pics', tmp_path / 'pics')
+        return never_stopped[variant], tmp_path
+
+    return prepare
+
+
+def test_uninterrupted_run_is_complete(never_stopped):
+    metrics = read_metrics(never_stopped['together'])
+    # the last validation is labelled total_iter
+    assert [(v['iter'], v['dataset']) for v in metrics] == [(i, d) for i in (6, 12, 18, 20) for d in ('v1', 'v2')]
+    assert list(metrics[0]) == ['iter', 'dataset', 'psnr', 'ssim'] and list(metrics[1]) == ['iter', 'dataset', 'psnr']
+    assert [v['iter'] for v in read_metrics(never_stopped['apart'])] == [v for i in range(4, 21, 4) for v in (i, i)]
+    best = load(never_stopped['together'], 'training_states/18.state')['memnet_basicsr']['best_metric_results']
+    for name in ('v1', 'v2'):
+        values = {v['psnr']: v['iter'] for v in metrics if v['dataset'] == name and v['iter'] <= 18}
+        assert best[name]['psnr'] == dict(better='higher', val=max(values), iter=values[max(values)])
+
+
+@pytest.mark.parametrize(
+    'variant, place, count, when',
+    [
+        ('together', 'step', 8, 'after'),  # middle of an epoch, between two checkpoints
+        ('apart', 'step', 16, 'before'),
+        ('together', 'write', 3, 'before'),  # a network is written and not yet renamed
+        ('together', 'write', 4, 'before'),  # the network of 12 is there, its state is not
+        ('apart', 'state', 2, 'after'),
+        ('together', 'picture', 8, 'before'),  # second validation of the first set
+        ('together', 'picture', 22, 'after'),  # last validation
+        ('apart', 'line', 4, 'after'),  # the log is further than the state
+    ])
+def test_kill_at(server, prepared, variant, place, count, when):
+    whole, folder = prepared(variant)
+    assert server.run(folder, hook=['send_signal', place, count, when]) == -signal.SIGKILL
+    other_workers = {'together': 0, 'apart': 1}  # any number of them gives the same samples
+    changes = {**VARIANTS[variant], 'datasets__train__num_worker_per_gpu': other_workers[variant]}
+    write_options(folder, options(**changes))
+    assert server.run(folder, '-opt', 't.yml', '--auto_resume') == 0, (folder / 'log').read_text()
+    assert_same_run(whole, folder, LAST[variant])
+
+
+@pytest.mark.parametrize('variant, place, count, when, number, saved', [
+    ('together', 'step', 8, 'after', signal.SIGTERM, 8),
+    ('apart', 'step', 16, 'before', signal.SIGINT, 16),
+    ('together', 'log', 3, 'before', signal.SIGINT, 15),
+    ('together', 'picture', 8, 'before', signal.SIGTERM, 12),  # validation of 12, which then waits for the resumed run
+    ('apart', 'picture', 10, 'after', signal.SIGTERM, 8),  # no checkpoint was to be here
+    ('together', 'picture', 22, 'before', signal.SIGTERM, 20),
+])
+def test_sigterm_and_ctrl_c_save_before_leaving(server, prepared, variant, place, count, when, number, saved):
+    whole, folder = prepared(variant)
+    # workers get the signal too, as from a scheduler or a terminal
+    assert server.run(folder, hook=['send_signal', place, count, when, int(number)]) == 128 + number
+    log = (folder / 'log').read_text()
+    assert f'Stopped by signal {int(number)} after iteration {saved}; the state is saved' in log
+    assert 'Traceback' not in log
+    assert osp.isfile(folder / f'experiments/run/training_states/{saved}.state')
+    assert server.run(folder, '-opt', 't.yml', '--auto_resume') == 0, (folder / 'log').read_text()
+    assert_same_run(whole, folder, LAST[variant])
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_signal_to_all_processes_from_outside(server, prepared, number):
+    """A scheduler signals the loader's workers too; they must not take the run down before it has saved."""
+    _, folder = prepared('together')
+    # long epochs, so that workers are at work
+    write_options(folder, options(**VARIANTS['together'], datasets__train__dataset_enlarge_ratio=40))
+    pid = server.start(folder, hook=['slow', 0.1])
+    while not osp.isfile(folder / 'experiments/run/training_states/6.state'):
+        assert server.wait(pid, 0.02) is None, (folder / 'log').read_text()
+    os.killpg(pid, number)
+    assert server.wait(pid) == 128 + number, (folder / 'log').read_text()
+    assert 'the state is saved' in (folder / 'log').read_text()
+    assert len(os.listdir(folder / 'experiments/run/training_states')) == 2
+
+
+def test_kill_at_ten_random_moments(server, prepared, never_stopped):
+    whole, folder = prepared('together')
+    args = ('-opt', 't.yml', '--auto_resume')
+    start = time.time()
+    assert server.run(folder, *args) == 0
+    duration = time.time() - start
+    shutil.rmtree(folder / 'experiments')
+    rng = np.random.RandomState()
+    kills = 0
+    pid = server.start(folder, *args)
+    for _ in range(10):
+        time.sleep(rng.uniform(0, duration / 2))
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        kills += server.wait(pid) == -signal.SIGKILL
+        pid = server.start(folder, *args)
+    assert server.wait(pid) == 0, (folder / 'log').read_text()
+    assert kills
+    assert_same_run(whole, folder, LAST['together'])
+
+
+def test_damaged_newest_state_is_skipped_with_a_warning(server, prepared):
+    whole, folder = prepared('apart')
+    assert server.run(folder) == 0
+    newest = folder / 'experiments/run/training_states/14.state'
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert server.run(folder, '-opt', 't.yml', '--auto_resume', log='log2') == 0, (folder / 'log2').read_text()
+    log = (folder / 'log2').read_text()
+    assert 'Resuming training from epoch: 2, iter: 7' in log
+    files = sorted((folder / 'experiments/run').glob('train_run_*.log'))
+    assert len(files) == 2 or files  # both runs may share a second
+    assert f'{newest} is damaged' in files[-1].read_text() and 'an older one is taken' in files[-1].read_text()
+    assert_same_run(whole, folder, LAST['apart'])
+
+
+def test_missing_network_of_newest_state_is_skipped(server, prepared):
+    whole, folder = prepared('apart')
+    assert server.run(folder) == 0
+    os.remove(folder / 'experiments/run/models/net_g_14.pth')
+    assert server.run(folder, '-opt', 't.yml', '--auto_resume', log='log2') == 0
+    assert 'net_g_14.pth does not exist: an older one is taken' in (folder / 'log2').read_text()
+    assert_same_run(whole, folder, LAST['apart'])
+
+
+def test_resume_without_manual_seed(server, prepared):
+    """The seed that was drawn is part of the state."""
+    _, folder = prepared('apart')
+    opt = options(**VARIANTS['apart'])
+    del opt['manual_seed']
+    write_options(folder, opt)
+    assert server.run(folder, hook=['seed', 1]) == 0
+    shutil.copytree(folder / 'experiments', folder / 'whole/experiments')
+    os.remove(folder / 'experiments/run/training_states/14.state')
+    assert server.run(folder, '-opt', 't.yml', '--auto_resume', hook=['seed', 2]) == 0, (folder / 'log').read_text()
+    assert_same_run(folder / 'whole', folder, 14)
+
+
+def test_state_of_stock_basicsr(server, prepared):
+    """A run that SRModel began goes on in RestorationModel from the very weights, moments and learning rate."""
+    _, folder = prepared('apart')
+    stock = dict(
+        model_type='SRModel',
+        network_g={
+            'type': 'TinyNetForTests',
+            'norm': True
+        },
+        train__optim_g={
+            'type': 'Adam',
+            'lr': 1e-3
+        },
+        train__pixel_opt={'type': 'L1Loss'},
+        datasets__val_2=None,
+        val__metrics={'psnr': {
+            'type': 'calculate_psnr',
+            'crop_border': 0
+        }})
+    changes = {**VARIANTS['apart'], **stock, 'train__ema_decay': 0.9}
+    write_options(folder, options(**changes))
+    assert server.run(folder) == 0, (folder / 'log').read_text()
+    os.remove(folder / 'experiments/run/training_states/14.state')
+    before = load(folder, 'training_states/7.state')
+    assert 'memnet_basicsr' not in before
+    write_options(folder, options(**{**changes, 'model_type': 'RestorationModel', 'train__total_iter': 8}))
+    assert server.run(
+        folder, '-opt', 't.yml', '--auto_resume', log='log2', hook=['record_resumed']) == 0, (folder /
+                                                                                              'log2').read_text()
+    log = (folder / 'log2').read_text()
+    assert 'Resuming training from epoch: 2, iter: 7' in log
+    assert 'was written by BasicSR: random states and best records are not in it' in log
+    resumed = torch.load(folder / 'resumed.pth', weights_only=True)
+    saved = load(folder, 'models/net_g_7.pth')
+    assert_same(dict(resumed['params']), dict(saved['params']))
+    assert_same(dict(resumed['params_ema']), dict(saved['params_ema']))
+    assert_same(resumed['optimizer'], before['optimizers'][0])
+    assert resumed['scheduler']['last_epoch'] == before['schedulers'][0]['last_epoch']
+    # what we save in turn, SRModel loads
+    write_options(folder, options(**{**changes, 'train__total_iter': 20}))
+    assert server.run(folder, '-opt', 't.yml', '--auto_resume', log='log3') == 0, (folder / 'log3').read_text()

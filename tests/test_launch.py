@@ -1,0 +1,367 @@
+"""Bad input gets one clear line and a non-zero exit, and nothing that was there is touched."""
+import cv2
+import logging
+import numpy as np
+import os
+import pytest
+import re
+import shutil
+import sys
+
+from memnet_basicsr import launch
+from memnet_basicsr.data.lmdb_util import write_lmdb
+from memnet_basicsr.errors import UsageError
+
+
+@pytest.fixture
+def refused(pipeline, tmp_path):
+    """Run the pipeline, expect a UsageError of one line that matches, and that an earlier run of that name stays."""
+    earlier = tmp_path / 'experiments' / 'tiny_run'
+    earlier.mkdir(parents=True)
+    (earlier / 'precious').write_text('yes')
+
+    def call(opt, pattern, *args, test=False):
+        with pytest.raises(UsageError, match=pattern) as error:
+            pipeline(opt, *args, test=test)
+        assert '\n' not in str(error.value)
+        assert [v.name for v in (tmp_path / 'experiments').iterdir()] == ['tiny_run']
+        assert [v.name for v in earlier.iterdir()] == ['precious']
+        return str(error.value)
+
+    return call
+
+
+def test_one_line_and_exit_status(wheel_environment, options, write_options, pictures, tmp_path):
+    """What the user sees: an unreadable picture, met by a worker, named in one line."""
+    folder = tmp_path / 'damaged'
+    shutil.copytree(pictures, folder)
+    (folder / 'p05.png').write_bytes(b'not a picture')
+    options['datasets']['train'].update(dataroot_gt=str(folder), num_worker_per_gpu=2, batch_size_per_gpu=4)
+    options['train']['total_iter'] = 10
+    result = wheel_environment('-m', 'basicsr.train', '-opt', write_options(options), cwd=tmp_path)
+    assert result.returncode == 1
+    assert 'Traceback' not in result.stderr + result.stdout
+    assert [v for v in result.stderr.splitlines() if 'rror' in v] == [
+        f'error: picture {folder}/p05.png cannot be read: it is damaged or not a picture; replace or remove it'
+    ]
+
+
+def test_excepthook(capsys):
+    seen = []
+    launch._excepthook(lambda *args: seen.append(args), UsageError, UsageError('this; do that'), None)
+    assert capsys.readouterr().err == 'error: this; do that\n'
+    assert not seen
+    other = (ValueError, ValueError('x'), None)
+    launch._excepthook(lambda *args: seen.append(args), *other)
+    assert seen == [other]
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_unreadable_picture(pipeline, options, pictures, tmp_path, workers):
+    folder = tmp_path / 'damaged'
+    shutil.copytree(pictures, folder)
+    (folder / 'p03.png').write_bytes(b'')
+    options['datasets']['train'].update(dataroot_gt=str(folder), num_worker_per_gpu=workers)
+    options['train']['total_iter'] = 10
+    with pytest.raises(UsageError, match=r'p03\.png cannot be read'):
+        pipeline(options)
+
+
+# ---- the option file ------------------------------------------------------------------------------------------------
+
+
+def test_file_missing(refused, tmp_path):
+    (tmp_path / 'train_tiny.yml').write_text('')
+    message = refused(tmp_path / 'train_tny.yml', 'train_tny.yml does not exist')
+    assert 'near: train_tiny.yml' in message
+    refused(tmp_path / 'no_folder' / 'a.yml', 'a.yml does not exist')
+    refused(tmp_path, 'does not exist')  # a folder
+
+
+@pytest.mark.parametrize('text, pattern', [
+    (b'', 'holds no options'),
+    (b'# only a comment\n', 'holds no options'),
+    (b'just words\n', 'holds no options'),
+    (b'- a\n- list\n', 'holds no options'),
+    (b'name: a\nscale: [1\ntrain: 2\n', 'line [234] is not YAML'),
+    (b'name:\n\t- a\n', 'line 2 is not YAML'),
+    (b'\x89PNG\r\n\x1a\n\xff\xfe', 'is not YAML'),
+    (b'name: a\nmodel_type: SRModel\n', r'`num_gpu:` is missing'),
+])
+def test_file_is_not_options(refused, tmp_path, text, pattern):
+    path = tmp_path / 'options.yml'
+    path.write_bytes(text)
+    assert str(path) in refused(path, pattern)
+    assert path.read_bytes() == text
+
+
+@pytest.mark.parametrize('key', ['name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger'])
+def test_block_missing(refused, options, key):
+    del options[key]
+    refused(options, f'`{key}:` is missing')
+
+
+@pytest.mark.parametrize('key', ['datasets', 'network_g', 'path', 'train', 'logger'])
+def test_block_is_no_block(refused, options, key):
+    options[key] = 3
+    refused(options, f'`{key}:` must be a block')
+
+
+def test_data_set_blocks(refused, options):
+    options['datasets']['val'] = None
+    refused(options, '`datasets: val:` must be a block')
+    del options['datasets']['val'], options['datasets']['train']
+    refused(options, '`datasets: train:` is missing')
+
+
+# ---- types ----------------------------------------------------------------------------------------------------------
+
+
+def change(opt, path, value):
+    *parents, last = path
+    for key in parents:
+        opt = opt.setdefault(key, {})
+    opt[last] = value
+
+
+@pytest.mark.parametrize('path, name, near', [
+    (['model_type'], 'RestorationModl', 'RestorationModel'),
+    (['network_g', 'type'], 'Memnet', 'MemNet'),
+    (['network_g', 'type'], 'MemoryNett', 'MemoryNet'),
+    (['datasets', 'train', 'type'], 'NoisyImageDatset', 'NoisyImageDataset'),
+    (['train', 'pixel_opt', 'type'], 'MultiSupervsedLoss', 'MultiSupervisedLoss'),
+    (['train', 'pixel_opt', 'type'], 'l1loss', 'L1Loss'),
+    (['val', 'metrics', 'psnr', 'type'], 'calculate_psrn', 'calculate_psnr'),
+    (['datasets', 'train', 'metrics', 'psnr', 'type'], 'calc_psnr', 'calculate_psnr'),
+])
+def test_unknown_type(refused, options, path, name, near):
+    change(options, path, name)
+    message = refused(options, f"no '{name}' is registered")
+    assert near in re.split('near: ', message)[1].split(', ')
+    assert path[-1] in message and 'options.yml' in message
+
+
+@pytest.mark.parametrize('path', [['network_g', 'type'], ['datasets', 'train', 'type']])
+def test_type_missing(refused, options, path):
+    change(options, path, None)
+    refused(options, 'type` is missing')
+
+
+def test_types_of_basicsr_with_suffix_are_known():
+    """`Registry.get` falls back to name_basicsr, and so does the check."""
+    known = {'SwinIR_basicsr': object}
+    launch._check_type('SwinIR', known, 'network_g: type', 'a.yml')
+    with pytest.raises(UsageError):
+        launch._check_type('Swin', known, 'network_g: type', 'a.yml')
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+def paired(options, lq, gt, **more):
+    """BasicSR's own data set and model."""
+    options['datasets']['train'] = dict(
+        name='paired', type='PairedImageDataset', dataroot_lq=str(lq), dataroot_gt=str(gt), io_backend=dict(type='disk'),
+        gt_size=12, use_hflip=True, use_rot=True, num_worker_per_gpu=0, batch_size_per_gpu=4, **more)  # yapf: disable
+    options.update(model_type='SRModel')
+    options['network_g'] = dict(type='EDSR', num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=1)
+    options['train'].update(pixel_opt=dict(type='L1Loss', loss_weight=1.0, reduction='mean'))
+    options['train']['optim_g']['betas'] = [0.9, 0.99]
+
+
+@pytest.mark.parametrize('phase', ['train', 'val'])
+@pytest.mark.parametrize('stock', [False, True], ids=['ours', 'stock'])
+def test_data_root(refused, options, pictures, tmp_path, phase, stock):
+    if stock:
+        paired(options, pictures, pictures)
+    options['datasets']['val'] = dict(options['datasets']['train'], name='val')
+    block = options['datasets'][phase]
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'x.lmdb').mkdir()
+    (tmp_path / 'file').write_text('')
+    for root, pattern in (('nowhere', 'does not exist'), ('empty', 'is empty'), ('x.lmdb', 'meta_info.txt'),
+                          ('file', 'is not a folder')):  # yapf: disable
+        for key in ('dataroot_gt', 'dataroot_lq')[:1 + stock]:
+            before = block[key]
+            block[key] = str(tmp_path / root)
+            message = refused(options, pattern)
+            assert f'datasets: {phase}: {key}' in message and str(tmp_path / root) in message
+            block[key] = before
+
+
+def test_lmdb_that_is_not_complete(refused, options, tmp_path):
+    root = tmp_path / 'a.lmdb'
+    write_lmdb(str(root), [(f'p{i}', np.zeros((24, 24), np.uint8)) for i in range(4)], progress=False)
+    options['datasets']['train'].update(dataroot_gt=str(root), io_backend=dict(type='lmdb'))
+    (root / 'data.mdb').rename(tmp_path / 'data.mdb')
+    refused(options, 'data.mdb')
+    (tmp_path / 'data.mdb').rename(root / 'data.mdb')
+    (root / 'meta_info.txt').write_text('')
+    refused(options, 'is empty')
+    (root / 'meta_info.txt').unlink()
+    refused(options, 'meta_info.txt')
+
+
+def test_folder_without_pictures(refused, options, pictures, tmp_path):
+    folder = tmp_path / 'texts'
+    folder.mkdir()
+    (folder / 'a.txt').write_text('a')
+    options['datasets']['val'] = dict(options['datasets']['train'], name='val', dataroot_gt=str(folder))
+    refused(options, 'holds no pictures')
+    options['datasets']['val']['dataroot_gt'] = str(pictures)
+    options['datasets']['train']['dataroot_gt'] = str(folder)
+    refused(options, 'holds no pictures')
+
+
+def test_faults_of_a_data_set_are_found_before_anything_is_written(refused, options, pictures):
+    options['datasets']['train']['sigma'] = -1
+    refused(options, 'sigma')
+    options['datasets']['train']['sigma'] = 50
+    options['datasets']['val'] = dict(options['datasets']['train'], sigma=[30, 50])
+    refused(options, 'one level')
+
+
+@pytest.mark.parametrize('stock', [False, True], ids=['ours', 'stock'])
+def test_too_small_for_one_batch(refused, pipeline, options, pictures, tmp_path, stock):
+    """11 pictures, batch 16: BasicSR would end at once and normally, with an untrained network."""
+    if stock:
+        paired(options, pictures, pictures)
+    options['datasets']['train']['batch_size_per_gpu'] = 16
+    message = refused(options, 'too few for one batch of 16')
+    assert '11 picture' in message and 'dataset_enlarge_ratio to 2' in message
+
+
+def test_too_small_for_the_epochs(refused, pipeline, options, pictures, tmp_path):
+    """11 pictures, batch 4: with stock classes BasicSR would end at iteration 30 of 40. The remedy helps."""
+    paired(options, pictures, pictures)
+    options['train']['total_iter'] = 40
+    message = refused(options, 'iteration 30 of 40')
+    ratio = int(re.search(r'dataset_enlarge_ratio to (\d+)', message)[1])
+    options['datasets']['train']['dataset_enlarge_ratio'] = ratio
+    options['name'] = 'enlarged'
+    pipeline(options)
+    log, = (tmp_path / 'experiments' / 'enlarged').glob('*.log')
+    assert 'iter:      40' in log.read_text()
+
+
+def test_stock_ends_early(tmp_path, monkeypatch, options, pictures, write_options, pipeline):
+    """Row 21 without the check: the same run ends at iteration 30, saves, and tells success."""
+    monkeypatch.setattr(launch, '_check_length', lambda *args: None)
+    paired(options, pictures, pictures)
+    options['train']['total_iter'] = 40
+    pipeline(options)
+    log, = (tmp_path / 'experiments' / 'tiny_run').glob('*.log')
+    text = log.read_text()
+    assert 'iter:      30' in text and 'iter:      31' not in text and 'End of training' in text
+
+
+def test_ours_does_all_iterations(tmp_path, options, pipeline):
+    options['datasets']['train']['batch_size_per_gpu'] = 4
+    options['train']['total_iter'] = 40
+    options['logger']['save_checkpoint_freq'] = 40
+    pipeline(options)
+    log, = (tmp_path / 'experiments' / 'tiny_run').glob('*.log')
+    text = log.read_text()
+    assert 'iter:      40' in text and 'iter:      41' not in text
+    assert (tmp_path / 'experiments' / 'tiny_run' / 'training_states' / '40.state').is_file()
+
+
+def test_colour_is_converted_and_said_once(tmp_path, options, pipeline):
+    folder = tmp_path / 'colour'
+    folder.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(folder / f'{i}.png'), np.random.RandomState(i).randint(0, 256, (24, 24, 3), dtype=np.uint8))
+    options['datasets']['train']['dataroot_gt'] = str(folder)
+    pipeline(options)
+    log, = (tmp_path / 'experiments' / 'tiny_run').glob('*.log')
+    lines = [line for line in log.read_text().splitlines() if 'are converted' in line]
+    assert len(lines) == 1
+    assert str(folder) in lines[0] and 'gray' in lines[0]
+
+
+# ---- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_command_line_overrides_come_before_the_check(refused, pipeline, options, pictures, tmp_path):
+    """A data root of another machine may stand in the file when --force_yml gives the one of this machine."""
+    options['datasets']['train']['dataroot_gt'] = '/of/another/machine'
+    refused(options, 'does not exist')
+    options['name'] = 'forced'
+    pipeline(options, '--force_yml', f'datasets:train:dataroot_gt={pictures}')
+    assert (tmp_path / 'experiments' / 'forced' / 'models' / 'net_g_latest.pth').is_file()
+    options['name'] = 'tiny_run'
+    options['datasets']['train']['dataroot_gt'] = str(pictures)
+    refused(options, "no 'Memnet' is registered", '--force_yml', 'network_g:type=Memnet')
+
+
+def test_resume_state_missing(refused, options, tmp_path):
+    options['path']['resume_state'] = str(tmp_path / '7.state')
+    refused(options, '7.state does not exist')
+
+
+def test_damaged_states_are_skipped_and_the_log_is_written(pipeline, options, tmp_path):
+    """--auto_resume passes over a damaged state and says so; the run still has its log file."""
+    options['logger']['save_checkpoint_freq'] = 1
+    pipeline(options)
+    run = tmp_path / 'experiments' / 'tiny_run'
+    next(run.glob('*.log')).unlink()
+    (run / 'training_states' / '2.state').write_bytes(b'damaged')
+    reset_logger()
+    pipeline(options, '--auto_resume')
+    log, = run.glob('*.log')
+    assert 'Resuming training from epoch: 0, iter: 1' in log.read_text()
+
+
+def reset_logger():
+    from basicsr.utils import logger
+    logger.initialized_logger.clear()
+    for handler in logging.getLogger('basicsr').handlers[:]:
+        logging.getLogger('basicsr').removeHandler(handler)
+        handler.close()
+
+
+def test_test_pipeline(refused, options, pictures, tmp_path):
+    """test.py is checked in the same way; earlier results stay."""
+    results = tmp_path / 'results' / 'tiny_run'
+    results.mkdir(parents=True)
+    (results / 'precious').write_text('yes')
+    test_set = dict(name='a', type='NoisyImageDataset', dataroot_gt=str(pictures), io_backend=dict(type='disk'), sigma=5)
+    opt = {key: options[key] for key in ('name', 'model_type', 'scale', 'num_gpu', 'network_g')}
+    opt.update(path={}, datasets=dict(test_1=test_set), val=dict(save_img=False, metrics=dict(psnr=dict(type='psnr'))))
+    refused(opt, "no 'psnr' is registered", test=True)
+    opt['val']['metrics']['psnr'] = dict(type='calculate_psnr', crop_border=0)
+    test_set['sigma'] = [5, 7]
+    refused(opt, 'one level', test=True)
+    test_set['dataroot_gt'] = 'nowhere'
+    refused(opt, 'nowhere does not exist', test=True)
+    del opt['val']
+    refused(opt, '`val:` is missing', test=True)
+    assert [v.name for v in results.iterdir()] == ['precious']
+
+
+# ---- where runs go --------------------------------------------------------------------------------------------------
+
+
+def test_run_root(tmp_path, monkeypatch):
+    from memnet_basicsr.compat import run_root
+    monkeypatch.chdir(tmp_path)
+    installed = tmp_path / 'env' / 'lib' / 'site-packages'
+    installed.mkdir(parents=True)
+    assert run_root(str(installed)) == str(installed)  # not on the path: not where anything is installed
+    monkeypatch.setattr(sys, 'path', [*sys.path, str(installed)])
+    assert run_root(str(installed)) == os.getcwd()
+    link = tmp_path / 'link'
+    link.symlink_to(installed)
+    assert run_root(str(link)) == os.getcwd()
+    checkout = tmp_path / 'BasicSR'
+    assert run_root(str(checkout)) == str(checkout)
+
+
+def test_options_keep_the_root(tmp_path, monkeypatch):
+    import sysconfig
+    monkeypatch.chdir(tmp_path)
+    opt = launch.Options()
+    opt['root_path'] = sysconfig.get_path('purelib')
+    assert opt['root_path'] == os.getcwd()
+    opt['root_path'] = str(tmp_path / 'BasicSR')
+    assert opt['root_path'] == str(tmp_path / 'BasicSR')
