@@ -14,7 +14,7 @@ demo: setup
 test: setup
 	@$(BIN)/python -m pytest
 
-FILES = memnet_basicsr scripts tests setup.py _memnet_basicsr_autoload.py
+FILES = memnet_basicsr scripts tests setup.py _memnet_basicsr_autoload.py _memnet_basicsr_restore.py
 
 lint: setup
 	@$(BIN)/ruff check $(FILES)

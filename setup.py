@@ -84,10 +84,10 @@ if __name__ == '__main__':
         license='Apache-2.0',
         python_requires='>=3.10',
         packages=find_packages(include=('memnet_basicsr', 'memnet_basicsr.*')),
-        py_modules=[HOOK[:-len('.py')]],
+        py_modules=[HOOK[:-len('.py')], '_memnet_basicsr_restore'],
         package_data={'memnet_basicsr': ['weights/*']},
         cmdclass=commands,
-        entry_points={'console_scripts': ['memnet-restore = memnet_basicsr.inference.cli:main']},
+        entry_points={'console_scripts': ['memnet-restore = _memnet_basicsr_restore:main']},
         install_requires=[
             'torch>=2.1', 'torchvision', 'basicsr>=1.4.2', 'mmengine', 'lmdb', 'opencv-python', 'numpy', 'pyyaml',
             'matplotlib', 'tqdm', 'safetensors'

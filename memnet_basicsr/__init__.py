@@ -9,6 +9,7 @@ compat.before_basicsr()
 
 # BasicSR imports only after the repairs
 from . import archs, data, launch, losses, metrics, models  # noqa: E402, F401
+from .inference import load_restorer  # noqa: E402, F401
 
 compat.after_basicsr()
 launch.install()

@@ -1,0 +1,12 @@
+"""Entry point of the command ``memnet-restore``: starts the command line without importing torch before it is needed."""
+import importlib.util
+import os
+
+
+def main():
+    folder = importlib.util.find_spec('memnet_basicsr').submodule_search_locations[0]
+    path = os.path.join(folder, 'inference', 'cli.py')
+    spec = importlib.util.spec_from_file_location('memnet_basicsr.inference.cli', path)
+    cli = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cli)
+    return cli.main()
