@@ -5,7 +5,9 @@ BasicSR's ``train.py`` and ``test.py`` stay as they are, also when they run as a
 module the few functions that are repaired or that our models and data sets need (:func:`adopt`).
 """
 import argparse
+import atexit
 import math
+import multiprocessing
 import os
 import sys
 import torch
@@ -57,6 +59,7 @@ def _wrap(stock):
         from_pipeline = caller.f_code.co_name in ('train_pipeline', 'test_pipeline')
         if from_pipeline:
             sys.excepthook = partial(_excepthook, sys.excepthook)
+            atexit.register(_end_workers)
         compat.accept_local_rank_spelling(sys.argv)
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument('-opt', type=str)
@@ -84,6 +87,12 @@ def _excepthook(previous, kind, error, traceback):
         sys.stderr.write(f'error: {text.split("UsageError: ")[-1]}\n')
     else:
         previous(kind, error, traceback)
+
+
+def _end_workers():
+    """End the loader's workers when an error ends the run: forked ones only note SIGTERM, as the run does itself."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def load_yaml(path):

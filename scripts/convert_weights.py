@@ -12,7 +12,11 @@ MemNet's weights were published for Caffe. Export their blobs once, where pycaff
     python scripts/convert_weights.py --network memnet --input memnet_blobs.npz --output memnet.pth
 
 and load it in an option file with ``path: pretrain_network_g: memnet.pth``. The script prints the arguments that
-``network_g`` needs. An existing output is kept unless --force is given.
+``network_g`` needs. A released checkpoint of MemoryNet (weights under ``state_dict``, names with ``module.``) likewise:
+
+    python scripts/convert_weights.py --network memorynet --input model_best.pth --output memorynet.pth
+
+An existing output is kept unless --force is given.
 """
 import argparse
 import numpy as np
@@ -24,6 +28,7 @@ import zipfile
 from os import path as osp
 
 from memnet_basicsr.archs.memnet_caffe import convert_caffe_blobs
+from memnet_basicsr.archs.memorynet_released import convert_released_checkpoint
 from memnet_basicsr.errors import UsageError
 
 
@@ -44,7 +49,7 @@ def is_blob(name):
 
 
 # one function for each network: path -> (options of network_g, state dict)
-CONVERTERS = {'memnet': convert_memnet}
+CONVERTERS = {'memnet': convert_memnet, 'memorynet': convert_released_checkpoint}
 
 
 def save_atomically(checkpoint, path):
@@ -64,7 +69,7 @@ def save_atomically(checkpoint, path):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--network', choices=sorted(CONVERTERS), required=True, help='network of the weights')
-    parser.add_argument('--input', required=True, help='published weights (memnet: .npz of blobs)')
+    parser.add_argument('--input', required=True, help='published weights (memnet: .npz of blobs, memorynet: .pth)')
     parser.add_argument('--output', required=True, help='checkpoint to write (.pth)')
     parser.add_argument('--force', action='store_true', help='overwrite an existing output')
     args = parser.parse_args(argv)

@@ -1,6 +1,7 @@
 """Figures as PNG files. matplotlib is imported where it is used: training needs the numbers, not the pictures."""
 import io
 import numpy as np
+import textwrap
 
 from ..errors import UsageError
 from ..inference.atomic_file import write_atomically
@@ -8,6 +9,7 @@ from .gate_norms import KINDS, kind_of_source, mean_norms
 from .spectrum import HIGH, frequencies, high_share, to_db
 
 COLORS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')  # told apart by the colour-blind too
+LINEAR = 20  # costs that differ by more than this factor are shown on a logarithmic axis
 DPI = 100  # a width of 10 inches is 1000 pixels
 
 
@@ -93,7 +95,7 @@ def draw_gate_norms(blocks, title, scaled=False):
         loc='outside lower center',
         ncols=len(KINDS),
         fontsize=9)
-    figure.suptitle(f'Gate weights of {title}: thin, each input channel; thick, mean of the source', fontsize=11)
+    _set_title(figure, f'Gate weights of {title}: thin, each input channel; thick, mean of the source')
     for axis in axes[-1]:
         axis.set_xlabel('input channels of the gate, by source', fontsize=9)
     figure.supylabel(r'norm $|\gamma|\,\|W\|_2$ (no unit)' if scaled else r'norm $\|W\|_2$ (no unit)', fontsize=10)
@@ -135,7 +137,7 @@ def draw_supervised_outputs(weights, levels, title):
     right.grid(axis='y', alpha=.4)
     right.set_title('PSNR of the supervised outputs and of the result', fontsize=10)
     figure.legend(loc='outside lower center', ncols=2, fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    _set_title(figure, title)
     return figure
 
 
@@ -170,17 +172,20 @@ def draw_spectra(networks, clean, title):
     axis = lower.subplots()
     for color, spectra in zip(COLORS, networks):
         blocks = np.arange(len(spectra.density))
-        axis.plot(blocks, 100 * spectra.high_share(), 'o-', color=color, label=f'{spectra.name}: all')
+        axis.plot(blocks, 100 * spectra.high_share(), 'o-', color=color, label=spectra.name)
         if spectra.common is not None:
-            label = f'{spectra.name}: what two draws of the noise have in common'
-            axis.plot(blocks, 100 * spectra.common_high_share(), 's--', color=color, label=label)
+            share = 100 * spectra.common_high_share()
+            axis.plot(blocks, np.where(share > 0, share, np.nan), 's--', color=color)
     axis.axhline(100 * high_share(clean), color='black', linestyle=':', label='clean pictures')
-    axis.set(xticks=np.arange(depth), ylabel='share of the power (%)', ylim=(0, None))
+    axis.set_yscale('log')
+    axis.set(xticks=np.arange(depth), xlabel='memory', ylabel='share of the power (%)')
     axis.set_xticklabels([f'$B_{{{m}}}$' for m in range(depth)])
-    axis.set_title(f'power above {HIGH} cycles per pixel, of all power', fontsize=10)
+    draws = networks[0].common is not None
+    of_it = '; dashed: the part that two draws of the noise have in common' if draws else ''
+    axis.set_title(f'power above {HIGH} cycles per pixel, in % of all power{of_it}', fontsize=10)
     axis.grid(alpha=.3)
-    axis.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.01, .5))
-    figure.suptitle(title, fontsize=11)
+    axis.legend(fontsize=8)
+    _set_title(figure, title)
     return figure
 
 
@@ -204,13 +209,20 @@ def draw_costs(costs, title):
         right.hlines(value, seconds[0], seconds[-1], color=style['color'], linewidth=1)
     left.set(xlabel='parameters (thousands)', ylabel='PSNR (dB)')
     right.set(xlabel='seconds per picture (median; line: fastest to slowest)')
-    for axis in (left, right):
-        axis.set_xscale('log')
+    for axis, values in ((left, [v[2] for v in costs]), (right, [np.median(v[3]) for v in costs])):
         axis.margins(.15, .15)
-        axis.grid(alpha=.3, which='both')
+        if max(values) > LINEAR * min(values):
+            axis.set_xscale('log')
+        else:
+            axis.set_xlim(0, None)
+        axis.grid(alpha=.3)
     figure.legend(loc='outside lower center', fontsize=8)
-    figure.suptitle(title, fontsize=11)
+    _set_title(figure, title)
     return figure
+
+
+def _set_title(figure, text):
+    figure.suptitle(textwrap.fill(text, 110), fontsize=11)
 
 
 def _line(color, label, **style):

@@ -162,7 +162,7 @@ class Encoder(nn.Module):
     def fuse(self, enc, dec):
         """What to add at each level, from the lists of the previous stage's encoder and decoder features."""
         return [
-            getattr(self, f'csff_enc{i}')(e) + getattr(self, f'csff_dec{i}')(d)
+            getattr(self, f'csff_enc{i}')(e).add_(getattr(self, f'csff_dec{i}')(d))
             for i, (e, d) in enumerate(zip(enc, dec), 1)
         ]
 
@@ -263,7 +263,7 @@ class ORSNet(nn.Module):
                 last = getattr(self, f'conv_{side}{i}')
                 feat = conv1x1(feat, *[v.conv for v in ups], last)
                 maps.append(feat if last.bias is None else feat + last.bias.view(-1, 1, 1))
-            out.append(maps[0] + maps[1])
+            out.append(maps[0].add_(maps[1]))
         return out
 
     def forward(self, x, fused=None):

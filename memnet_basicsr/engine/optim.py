@@ -1,5 +1,4 @@
 """Optimisers and schedules by name."""
-import difflib
 import inspect
 import math
 import torch
@@ -7,6 +6,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 from ..errors import UsageError
+from .names import near
 
 
 class WarmupCosineLR(LRScheduler):
@@ -155,6 +155,5 @@ def parameter_groups(net, bias_lr_mult, lr):
 
 def _find(name, known, place):
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.3)
-        raise UsageError(f"{place}: type '{name}' is unknown{'; near: ' + ', '.join(near) if near else ''}")
+        raise UsageError(f"{place}: type '{name}' is unknown{near(name, known)}")
     return known[name]

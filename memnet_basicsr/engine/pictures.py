@@ -15,7 +15,7 @@ def to_image(tensor, quantize=True):
     Returns:
         ndarray: (H, W, C), BGR, [0, 255].
     """
-    image = tensor.detach().squeeze(0).cpu().double().numpy().transpose(1, 2, 0)[..., ::-1] * 255.
+    image = tensor.detach().reshape(tensor.shape[-3:]).cpu().double().numpy().transpose(1, 2, 0)[..., ::-1] * 255.
     if not quantize:
         return np.ascontiguousarray(image)
     return np.ascontiguousarray(image.clip(0, 255).round().astype(np.uint8))

@@ -1,6 +1,5 @@
 from torch import nn
 
-from basicsr.losses import build_loss
 from basicsr.utils.registry import LOSS_REGISTRY
 from ..errors import UsageError
 
@@ -20,6 +19,8 @@ class MultiOutputLoss(nn.Module):
     """
 
     def __init__(self, losses, output_weights=None, average=False):
+        from basicsr.losses import build_loss  # not at the top: in BasicSR itself this file is loaded before it exists
+
         super().__init__()
         if not losses:
             raise UsageError('MultiOutputLoss: losses must list at least one loss')

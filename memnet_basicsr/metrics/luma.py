@@ -1,6 +1,6 @@
 import numpy as np
 
-from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 from basicsr.utils.registry import METRIC_REGISTRY
 from ..errors import UsageError
 from .regions import crop

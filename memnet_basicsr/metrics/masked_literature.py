@@ -1,4 +1,4 @@
-from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 from basicsr.utils.registry import METRIC_REGISTRY
 from .regions import crop, select_region
 from .ssim_map import as_float

@@ -49,7 +49,9 @@ class RestorationModel(SRModel):
         self.pending = None  # (epoch, iteration) of a checkpoint that waits for its validations
         self.due = []  # data sets whose validation was interrupted when the resumed state was saved
         self.stop = None
-        self.inference = Inference.from_options(opt.get('val'))
+        # BasicSR's transformers declare the multiple that they need in the option file alone
+        multiple = opt['network_g'].get('window_size')
+        self.inference = Inference.from_options({'pad_multiple': multiple, **(opt.get('val') or {})})
         super().__init__(opt)
 
     # ---- training -------------------------------------------------------------------------------------------------

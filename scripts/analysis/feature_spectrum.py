@@ -13,9 +13,10 @@ memory with the share of its power above 0.25 cycles per pixel:
 
     MemNet      B3   high frequencies 21.3 %   common to two draws of the noise 9.8 %
 
-The paper (section 5.1) holds that long-term memory restores the high frequencies that are lost on the way. High
-frequencies in features may be noise as well as detail. So noise is drawn twice: what both results have in common is
-of the picture, the rest is noise that has passed.
+The paper holds that long-term memory restores the high frequencies that are lost on the way. But high frequencies in
+features may be noise as well as detail. So noise is drawn twice: what both draws have in common comes from the picture,
+the rest is noise that has passed. Each channel is divided by the standard deviation that the BatchNorm behind it has
+found, as its readers do; --raw leaves this out, and the few channels of large, smooth values then hide the others.
 """
 import argparse
 import numpy as np

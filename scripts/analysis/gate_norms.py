@@ -9,8 +9,9 @@ A weights file that carries its description (scripts/package_weights.py) needs n
 
     block 2: B0 0.412  B1 0.655  H1 0.310  H2 0.898   mean: long-term 0.533, short-term 0.310, last recursion 0.898
 
-The paper (section 5.2) reads these norms as the importance of a source. They ignore the gate's BatchNorm, whose gamma
-can hold a part of the factor; --scaled multiplies by |gamma|.
+The paper reads these norms as the importance of a source. They ignore the gate's BatchNorm, whose gamma can hold a part
+of the factor: --scaled multiplies by |gamma|. Compare sources within a block only: the weights of a gate with more
+sources start smaller.
 """
 import argparse
 import sys

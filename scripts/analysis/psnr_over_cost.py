@@ -51,7 +51,7 @@ def main(args=None):
         costs.append((run.name, run.value, num_parameters(net), seconds))
         print(f'{run.name}   {run.value:.2f} dB (iteration {run.iteration})   {num_parameters(net):,} parameters   '
               f'{np.median(seconds):.3g} s ({seconds[0]:.3g}..{seconds[-1]:.3g})')
-    where = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{torch.get_num_threads()} CPU threads'
+    where = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU (threads: {torch.get_num_threads()})'
     title = f'{datasets[0]}; seconds for {args.size[1]} x {args.size[0]} pixels on {where}'
     write_figure(draw_costs(costs, title), args.output)
     print(f'wrote {args.output}')

@@ -37,15 +37,22 @@ def send_signal(place, count, when='before', number=signal.SIGKILL):
     setattr(owner, name, wrapper)
 
 
-def run_together(*names):
-    """Several hooks, each a list of name and arguments."""
-    for name, *args in names:
-        globals()[name](*args)
-
-
 def seed(number):
     """What an option file without manual_seed draws from."""
     random.seed(number)
+
+
+def seed_and_record(number):
+    """Also write the seed that the model is told."""
+    seed(number)
+    stock = RestorationModel.__init__
+
+    def __init__(self, opt):
+        with open('seed', 'w') as f:
+            f.write(str(opt['manual_seed']))
+        stock(self, opt)
+
+    RestorationModel.__init__ = __init__
 
 
 def record_resumed():

@@ -40,7 +40,7 @@ def test_every_optimizer_by_name(name):
 def test_optimizer_arguments():
     net = nn.Linear(2, 2)
     optimizer = build_optimizer('AdamW', net.parameters(), lr=1e-3, fused=True, betas=[0.9, 0.99])
-    assert optimizer.defaults['fused'] and optimizer.defaults['betas'] == [0.9, 0.99]
+    assert optimizer.defaults['fused'] and tuple(optimizer.defaults['betas']) == (0.9, 0.99)
     with pytest.raises(UsageError, match=r"type 'Adamw' is unknown; near: AdamW"):
         build_optimizer('Adamw', net.parameters(), lr=1e-3)
     with pytest.raises(UsageError, match=r"train: optim_g: Adam: .*'beta'"):
@@ -52,11 +52,11 @@ def test_optimizer_arguments():
 def rates(scheduler_type, count, lr=0.5, **kwargs):
     optimizer = torch.optim.SGD([{'params': [nn.Parameter(torch.zeros(1))]}], lr)
     scheduler = build_scheduler(scheduler_type, optimizer, **kwargs)
-    values = []
-    for _ in range(count):
-        values.append(optimizer.param_groups[0]['lr'])
+    values = [optimizer.param_groups[0]['lr']]
+    for _ in range(count - 1):
         optimizer.step()
         scheduler.step()
+        values.append(optimizer.param_groups[0]['lr'])
     return values
 
 

@@ -1,0 +1,16 @@
+import difflib
+
+
+def near(name, known):
+    """Near names as the end of a message.
+
+    Args:
+        name (str): What was written.
+        known (iterable[str]): What there is.
+
+    Returns:
+        str: '; near: a, b', or nothing.
+    """
+    folded = {str(v).lower(): str(v) for v in known}
+    found = [folded[v] for v in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.6)]
+    return f'; near: {", ".join(found)}' if found else ''
