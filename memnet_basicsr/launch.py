@@ -9,6 +9,7 @@ import atexit
 import math
 import multiprocessing
 import os
+import signal
 import sys
 import torch
 import yaml
@@ -29,6 +30,11 @@ from .errors import UsageError
 
 _required = dict(train=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger'),
                  test=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'val'))
+# options that BasicSR reads without a default, some of them only when the run has gone on for hours
+_required_in = dict(train=dict(train=('total_iter', ), logger=('print_freq', 'save_checkpoint_freq', 'use_tb_logger'),
+                               val=('val_freq', 'save_img')),
+                    test=dict(val=('save_img', )))  # yapf: disable
+_required_of_training_set = ('batch_size_per_gpu', 'num_worker_per_gpu')
 
 
 class Options(OrderedDict):
@@ -90,9 +96,12 @@ def _excepthook(previous, kind, error, traceback):
 
 
 def _end_workers():
-    """End the loader's workers when an error ends the run: forked ones only note SIGTERM, as the run does itself."""
-    for process in multiprocessing.active_children():
-        process.kill()
+    """End the loader's workers when an error ends the run: they ignore SIGTERM, and Python would wait for them."""
+    workers = multiprocessing.active_children()
+    if workers and hasattr(signal, 'SIGCHLD'):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises for a killed worker
+    for worker in workers:
+        worker.kill()
 
 
 def load_yaml(path):
@@ -145,6 +154,13 @@ def check_blocks(opt, path, is_train=True):
             raise UsageError(f'{path}: `datasets: {phase}:` must be a block of options')
     if is_train and 'train' not in opt['datasets']:
         raise UsageError(f'{path}: `datasets: train:` is missing')
+    wanted = {block: (opt.get(block), keys) for block, keys in _required_in['train' if is_train else 'test'].items()}
+    if is_train:
+        wanted['datasets: train'] = opt['datasets']['train'], _required_of_training_set
+    for place, (block, keys) in wanted.items():
+        for key in keys if block is not None else ():
+            if block.get(key) is None:
+                raise UsageError(f'{path}: {place}: `{key}:` is missing{near(key, block)}')
 
 
 def check_options(opt, path, is_train=True):

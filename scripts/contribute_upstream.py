@@ -12,7 +12,7 @@ registers: an installed plug-in and the copy in BasicSR live together, and the p
 """
 import argparse
 import ast
-import os
+import functools
 import re
 import subprocess
 import sys
@@ -36,16 +36,16 @@ PLACES = {
 }
 
 # what moves with a network; what these files import comes along by itself
-NETWORKS = {
-    'memnet': dict(
+NETWORKS = dict(
+    memnet=dict(
         title='MemNet',
         package=('archs/memnet_arch', 'losses/multi_supervised_loss', 'data/noisy_image_dataset',
                  'data/jpeg_image_dataset', 'data/bicubic_image_dataset', 'models/restoration_model'),
         scripts=('create_lmdb', ),
         tests=('test_archs/test_memnet_arch', 'test_losses/test_multi_supervised_loss', 'test_data/conftest',
-               'test_data/test_degraded_image_datasets', 'test_data/test_lmdb_util', 'test_scripts/test_create_lmdb'),
-    ),
-    'memorynet': dict(
+               'test_data/test_degraded_image_datasets', 'test_data/test_lmdb_util', 'test_engine/test_optim',
+               'test_engine/test_step', 'test_models/test_restoration_model', 'test_scripts/test_create_lmdb')),
+    memorynet=dict(
         title='MemoryNet',
         package=('archs/memorynet_arch', 'archs/memory_augmented_arch', 'archs/contrast_arch', 'losses/edge_loss',
                  'losses/multi_output_loss', 'losses/contrastive_loss', 'losses/psnr_loss',
@@ -56,16 +56,14 @@ NETWORKS = {
                'test_losses/test_edge_loss', 'test_losses/test_multi_output_loss', 'test_losses/test_contrastive_loss',
                'test_losses/test_psnr_loss', 'test_data/conftest', 'test_data/test_paired_masked_dataset',
                'test_metrics/conftest', 'test_metrics/test_metrics', 'test_inference/test_inference',
-               'test_scripts/test_prepare_pairs'),
-    ),
-}
+               'test_scripts/test_prepare_pairs')))
 NO_OPTIONS = ('_demo', '_small')  # they belong to the demo and to the weights that come with the plug-in
 
-# BasicSR has another script of this name
-RENAMED_SCRIPTS = {'create_lmdb': 'write_lmdb'}
+# BasicSR has another script of the old name
+RENAMED = ('create_lmdb', 'write_lmdb')
 
 REPLACED = (
-    (r'\bcreate_lmdb\b', 'write_lmdb'),
+    (rf'\b{RENAMED[0]}\b', RENAMED[1]),
     (r'\boptions/(?:ablation/)?(train|test)_(MemNet|MemoryNet)', r'options/\1/\2/\1_\2'),
     (r'\bpython -m memnet_basicsr\.(train|test)\b', r'python basicsr/\1.py'),
     (r'\bRESULTS\.md\b', 'the RESULTS.md of memnet_basicsr'),
@@ -78,7 +76,8 @@ stays in the plug-in:
   checks of option files, errors in one line                                               engine/options.py, launch.py
   resuming on CPUs and from the newest state that can be read, torchrun without GPUs       compat.py
   Restorer, memnet-restore, weights with a description (safetensors), ONNX                 inference/
-  figures about networks and runs (mmengine, matplotlib)                                   analysis/"""
+  figures about networks and runs, mmengine's registry                                     analysis/, mmengine.py
+what moves needs Python 3.10 and torch 2.3"""
 
 # modules of BasicSR's requirements whose name is another
 MODULES = {'opencv-python': 'cv2', 'pillow': 'PIL', 'pyyaml': 'yaml', 'scikit-image': 'skimage'}
@@ -108,16 +107,18 @@ def upstream_name(module):
     return '.'.join(['basicsr', PLACES[place], *rest])
 
 
+@functools.lru_cache(maxsize=None)
 def imports(path):
-    """What a file imports: (ast node, absolute module, names taken from it)."""
-    parts = module_name(path).split('.')
+    """What a file imports: a list of (ast node, absolute module, names taken from it)."""
+    parts, found = module_name(path).split('.'), []
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node, alias.name, []
+            found += [(node, alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = parts[:-node.level] if node.level else []
-            yield node, '.'.join(base + [node.module] * bool(node.module)), [v.name for v in node.names]
+            module = '.'.join(base + [node.module] * bool(node.module))
+            found.append((node, module, [alias.name for alias in node.names]))
+    return found
 
 
 def provider(module, name):
@@ -201,10 +202,7 @@ def target(path):
     if path.parts[0] == 'options':
         phase, network = path.stem.split('_')[:2]
         return Path('options', phase, network, path.name)
-    stem = path.stem
-    for old, new in RENAMED_SCRIPTS.items():
-        stem = stem.replace(old, new)
-    return path.with_name(stem + path.suffix)
+    return path.with_name(path.name.replace(*RENAMED))
 
 
 def rewritten(path, moving):
@@ -238,7 +236,7 @@ def with_relative_imports(text, path):
     for node, module, _ in imports(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             there = upstream_name(module).split('.')
-            common = len(os.path.commonprefix([here[:-1], there]))
+            common = next(k for k in range(len(here)) if here[k:k + 1] != there[k:k + 1] or k + 1 == len(here))
             new = '.' * (len(here) - common) + '.'.join(there[common:])
             line = lines[node.lineno - 1]
             lines[node.lineno - 1] = re.sub(r'\bfrom \S+ import', f'from {new} import', line, count=1)
@@ -322,8 +320,8 @@ def check_tree(tree):
     if is_checkout(tree):
         changes = git(tree, 'status', '--porcelain').splitlines()
         if changes:
-            raise Refused(f'{tree} has changes that are not committed ({changes[0][3:]}, {len(changes)} in all): commit '
-                          'or stash them')
+            raise Refused(f'{tree} has changes that are not committed ({changes[0][3:]}, {len(changes)} in all): '
+                          'commit or stash them')
 
 
 def is_checkout(tree):
@@ -334,15 +332,16 @@ def git(tree, *args):
     """Output of a git command.
 
     Raises:
-        Refused: With the last line of what git says.
+        Refused: With the line in which git says why.
     """
     try:
         done = subprocess.run(['git', '-C', str(tree), *args], capture_output=True, text=True)
     except FileNotFoundError:
         raise Refused('git is missing, and the tree is a git checkout') from None
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or 'no reason given').splitlines()[-1]
-        raise Refused(f'git {args[0]} failed in {tree}: {said}')
+        said = (done.stderr.strip() or done.stdout.strip() or 'no reason given').splitlines()
+        reason = next((v for v in said if v.startswith(('fatal: ', 'error: '))), said[-1])
+        raise Refused(f'git {args[0]} failed in {tree}: {reason}')
     return done.stdout
 
 
@@ -353,14 +352,18 @@ def write(tree, files):
         for path, content in files.items():
             folders += [v for v in (tree / path).parents if not v.exists()]
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
-            parts.append(tree / f'{path}.part')
-            parts[-1].write_bytes(content)
-    except OSError as error:
+            part = tree / f'{path}.part'
+            part.write_bytes(content)
+            parts.append(part)
+    except BaseException as error:
         for part in parts:
             part.unlink(missing_ok=True)
         for folder in sorted(set(folders), reverse=True):
-            folder.rmdir()
-        raise Refused(f'cannot write {tree / path}: {error.strerror}; nothing was changed') from None
+            if folder.is_dir():
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise Refused(f'cannot write {tree / path}: {error.strerror}; nothing was changed') from None
+        raise
     for part in parts:
         part.replace(part.with_suffix(''))
 
@@ -404,8 +407,8 @@ def contribute(tree, names, dry_run=False, force=False):
                        'amended' if path in amended else 'replaced')  # yapf: disable
     clashes = [path for path, kind in kinds.items() if kind == 'replaced']
     if clashes and not force:
-        raise Refused(f'{tree / clashes[0]} is there already with another content ({len(clashes)} such files): move them '
-                      'away or say --force')
+        raise Refused(f'{tree / clashes[0]} is there already with another content ({len(clashes)} such files): '
+                      'move them away or say --force')
     branch = '_'.join(names)
     if is_checkout(tree) and git(tree, 'branch', '--list', branch):
         raise Refused(f'{tree} has a branch {branch} already: delete or rename it')
@@ -422,7 +425,8 @@ def contribute(tree, names, dry_run=False, force=False):
         print(f'wrote {len(changed)} files to {tree}')
         return
     titles = ' and '.join(NETWORKS[v]['title'] for v in names)
-    commit(tree, changed, branch, f'add {titles} with losses, data sets, models, options and tests')
+    commit(tree, changed, branch, f'add {titles} with losses, data sets, models, options and tests\n\n'
+           'Python 3.10 and torch 2.3 are needed; BasicSR requires nothing new.')  # yapf: disable
     print(f'wrote {len(changed)} files: one commit on the new branch {branch} of {tree}')
 
 

@@ -28,7 +28,8 @@ def constraints():
 
 def state():
     """What the environment depends on."""
-    files = [ROOT / 'setup.py', constraints(), Path(__file__), BUILD / 'sitecustomize.py']
+    copied = [ROOT / '_memnet_basicsr_autoload.py', ROOT / 'memnet_basicsr_autoload.pth']
+    files = [ROOT / 'setup.py', constraints(), Path(__file__), BUILD / 'sitecustomize.py', *copied]
     return hashlib.sha256(b'\0'.join([sys.version.encode(), str(ROOT).encode()] + [file.read_bytes()
                                                                                    for file in files])).hexdigest()
 
@@ -36,7 +37,7 @@ def state():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder', type=Path, help='the environment, for example .venv')
-    folder = parser.parse_args().folder
+    folder = parser.parse_args().folder.absolute()
     if sys.version_info < (3, 10):
         sys.exit(f'error: Python 3.10 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11 ...')
     stamp = folder / 'memnet_basicsr_setup.txt'
@@ -46,7 +47,11 @@ def main():
     start = time.time()
     stamp.unlink(missing_ok=True)
     print(f'Setting up {folder} (some minutes, about 2 GB; more with CUDA)', flush=True)
-    venv.create(folder, with_pip=True)
+    try:
+        venv.create(folder, with_pip=True)
+    except subprocess.CalledProcessError:
+        sys.exit(f'error: {sys.executable} cannot make a virtual environment with pip '
+                 '(Debian and Ubuntu: apt install python3-venv)')
     python = folder / ('Scripts' if os.name == 'nt' else 'bin') / 'python'
 
     def pip(*args, **env):

@@ -1,4 +1,5 @@
 """Fresh virtual environments with the plug-in, BasicSR's source archive, and tiny runs; shared by the whole suite."""
+import atexit
 import copy
 import cv2
 import json
@@ -168,11 +169,14 @@ def write_options(tmp_path):
 @pytest.fixture
 def pipeline(tmp_path, monkeypatch, write_options):
     """Call BasicSR's train_pipeline or test_pipeline in this process, below tmp_path, and clear away what it leaves."""
+    import torch
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
     from basicsr.utils import logger as stock_logger
+    torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
+    monkeypatch.setattr(atexit, 'register', lambda function, *args: function)
     handlers = {v: signal.getsignal(v) for v in (signal.SIGINT, signal.SIGTERM)}
 
     def call(opt, *args, test=False):

@@ -6,7 +6,7 @@ import textwrap
 from ..errors import UsageError
 from ..inference.atomic_file import write_atomically
 from .gate_norms import KINDS, kind_of_source, mean_norms
-from .spectrum import HIGH, frequencies, high_share, to_db
+from .spectrum import HIGH, frequencies, high_share
 
 COLORS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')  # told apart by the colour-blind too
 LINEAR = 20  # costs that differ by more than this factor are shown on a logarithmic axis
@@ -141,12 +141,13 @@ def draw_supervised_outputs(weights, levels, title):
     return figure
 
 
-def draw_spectra(networks, clean, title):
+def draw_spectra(networks, clean, degraded, title):
     """Spectra of the features along the depth, a panel for each network, and how much of them is high frequencies.
 
     Args:
         networks (list[FeatureSpectra]): See :func:`feature_spectra`.
-        clean (ndarray): Density of the clean pictures, (BINS, ).
+        clean (ndarray): Of the clean pictures, (BINS, ), see :func:`mean_spectrum`.
+        degraded (ndarray): Of the degraded pictures, (BINS, ).
         title (str): What the pictures are.
 
     Returns:
@@ -159,10 +160,10 @@ def draw_spectra(networks, clean, title):
     depth = max(len(v.density) for v in networks)
     colors = [colormaps['viridis'](m / depth) for m in range(depth)]
     for axis, spectra in zip(axes, networks):
-        axis.plot(frequencies(), to_db(clean), color='black', linestyle=':', label='clean')
-        axis.plot(frequencies(), to_db(spectra.lq), color='red', linestyle=':', label='degraded')
+        for color, label, density in (('black', 'clean', clean), ('red', 'degraded', degraded)):
+            axis.plot(frequencies(), 10 * np.log10(density), color=color, linestyle=':', label=label)
         for m, density in enumerate(spectra.density):
-            axis.plot(frequencies(), to_db(density), color=colors[m], linewidth=1.6, label=f'$B_{{{m}}}$')
+            axis.plot(frequencies(), 10 * np.log10(density), color=colors[m], linewidth=1.6, label=f'$B_{{{m}}}$')
         axis.axvline(HIGH, color='gray', linewidth=.8, alpha=.6)
         axis.set(xlim=(0, .5), xlabel='spatial frequency (cycles per pixel)')
         axis.set_title(spectra.name, fontsize=10)

@@ -57,18 +57,17 @@ def radial_spectrum(maps, others=None):
     return np.bincount(annulus.ravel(), power.ravel())[1:BINS + 1] / counts
 
 
-def total_power(density, above=0.):
-    """Power of a density, up to a constant factor: its sum over the frequencies, weighted by the annuli's areas.
+def mean_density(density, above=0.):
+    """Mean of a density over the frequencies, weighted by the annuli's areas: the power, up to a constant factor.
 
     Args:
         density (ndarray): (..., BINS).
-        above (float): Only frequencies above this count, in cycles per pixel. Default: 0.
+        above (float): Density below this frequency (cycles per pixel) counts as 0. Default: 0.
 
     Returns:
-        ndarray: Power, (...).
+        ndarray: Mean, (...).
     """
-    weights = frequencies() * (frequencies() > above)
-    return (density * weights).sum(-1)
+    return (density * frequencies() * (frequencies() > above)).sum(-1) / frequencies().sum()
 
 
 def high_share(density, common=None):
@@ -81,35 +80,33 @@ def high_share(density, common=None):
     Returns:
         ndarray: Share of all power, (...).
     """
-    return total_power(density if common is None else common, HIGH) / total_power(density)
+    return mean_density(density if common is None else common, HIGH) / mean_density(density)
 
 
-def to_db(density):
-    """Density in dB relative to its own mean, so that white noise lies at 0 dB whatever its variance.
+def mean_spectrum(pictures):
+    """Mean of the pictures' spectra relative to their means, so that each picture counts alike.
 
     Args:
-        density (ndarray): (..., BINS), positive.
+        pictures (iterable[Tensor]): Each (c, h, w).
 
     Returns:
-        ndarray: (..., BINS), dB.
+        ndarray: Relative density, (BINS, ); white noise has 1 everywhere.
     """
-    mean = total_power(density) / frequencies().sum()
-    return 10 * np.log10(density / mean[..., None])
+    densities = np.stack([radial_spectrum(v) for v in pictures])
+    return (densities / mean_density(densities)[:, None]).mean(0)
 
 
 @dataclass(frozen=True)
 class FeatureSpectra:
-    """Spectra of a network's features along the depth, means over pictures.
+    """Spectra of a network's features along the depth.
 
     Args:
         name (str): Name of the network.
-        density (ndarray): Of B_0, ..., B_M, (M + 1, BINS).
-        lq (ndarray): Of the degraded pictures, (BINS, ).
+        density (ndarray): Of B_0, ..., B_M, (M + 1, BINS), each relative to its mean: white noise has 1 everywhere.
         common (ndarray | None): As ``density``, of what two draws of the noise have in common. Default: None.
     """
     name: str
     density: np.ndarray
-    lq: np.ndarray
     common: np.ndarray | None = None
 
     def high_share(self):
@@ -124,7 +121,8 @@ def feature_spectra(net, name, pairs, others=None, raw=False):
 
     The scale of a channel is arbitrary, since each layer that reads it normalizes it: channels of large values, which
     are smooth ones, would hide the others. So each channel is divided by the standard deviation that its reader's
-    BatchNorm has found for it in training, unless ``raw`` is asked for.
+    BatchNorm has found for it in training, unless ``raw`` is asked for. And features of large, smooth areas have many
+    times the power of others: the pictures' spectra are averaged relative to their means.
 
     Args:
         net (MemNet): Network.
@@ -142,12 +140,12 @@ def feature_spectra(net, name, pairs, others=None, raw=False):
     def features_of(pair):
         return [v[0] * scale for v, scale in zip(memories(net, pair['lq'][None].to(device)), scales)]
 
-    densities, commons, lqs = [], [], []
+    densities, commons = [], []
     for pair, other in zip(pairs, pairs if others is None else others):
         features = features_of(pair)
-        densities.append([radial_spectrum(v) for v in features])
-        lqs.append(radial_spectrum(pair['lq']))
+        density = np.stack([radial_spectrum(v) for v in features])
+        power = mean_density(density)[:, None]
+        densities.append(density / power)
         if others is not None:
-            commons.append([radial_spectrum(a, b) for a, b in zip(features, features_of(other))])
-    common = np.mean(commons, axis=0) if commons else None
-    return FeatureSpectra(name, np.mean(densities, axis=0), np.mean(lqs, axis=0), common)
+            commons.append(np.stack([radial_spectrum(a, b) for a, b in zip(features, features_of(other))]) / power)
+    return FeatureSpectra(name, np.mean(densities, axis=0), np.mean(commons, axis=0) if commons else None)

@@ -68,9 +68,10 @@ class TrainStep:
             waits = isinstance(net, DistributedDataParallel) and k + 1 < len(parts)
             with net.no_sync() if waits else contextlib.nullcontext():
                 losses = compute_losses(*part)
-                total = sum(losses.values()) / len(parts)
-                # times 1, or not a number: a loss that is not finite shows in the gradient, and so in every process
-                self.scaler.scale(total * (total.detach() * 0 + 1)).backward()
+                total = sum(losses.values())
+                # not a number where the loss is not finite, so that this shows in the gradient and in every process
+                weight = total.detach() * 0 + 1 / len(parts)
+                total.backward(self.scaler.scale(weight))
             for name, value in losses.items():
                 logged[name] = logged.get(name, 0) + value.detach() / len(parts)
         return logged, self._update(logged, current_iter)

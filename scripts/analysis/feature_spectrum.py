@@ -11,15 +11,14 @@ Example, with and without long-term connections:
 Weights files that carry their description (scripts/package_weights.py) need no --opt. You see a line per network and
 memory with the share of its power above 0.25 cycles per pixel:
 
-    MemNet      B3   high frequencies 21.3 %   common to two draws of the noise 9.8 %
+    MemNet       B3   high frequencies 21.3 %   common to two draws of the noise 9.8 %
 
 The paper holds that long-term memory restores the high frequencies that are lost on the way. But high frequencies in
 features may be noise as well as detail. So noise is drawn twice: what both draws have in common comes from the picture,
 the rest is noise that has passed. Each channel is divided by the standard deviation that the BatchNorm behind it has
-found, as its readers do; --raw leaves this out, and the few channels of large, smooth values then hide the others.
+found, as its readers do (not with --raw), and each picture counts alike.
 """
 import argparse
-import numpy as np
 import sys
 from tqdm import tqdm
 
@@ -27,7 +26,7 @@ import memnet_basicsr  # noqa: F401  (registers the data sets)
 from memnet_basicsr.analysis.drawing import check_output, draw_spectra, write_figure
 from memnet_basicsr.analysis.networks import load_memnet
 from memnet_basicsr.analysis.pictures import degraded_pictures, first_pictures
-from memnet_basicsr.analysis.spectrum import feature_spectra, radial_spectrum
+from memnet_basicsr.analysis.spectrum import feature_spectra, mean_spectrum
 from memnet_basicsr.errors import UsageError
 
 
@@ -63,10 +62,10 @@ def main(args=None):
         commons = [None] * len(shares) if spectra.common is None else 100 * spectra.common_high_share()
         for m, (share, common) in enumerate(zip(shares, commons)):
             more = '' if common is None else f'   common to two draws of the noise {common:.1f} %'
-            print(f'{name:12s}B{m:<3d} high frequencies {share:.1f} %{more}')
-    clean = np.mean([radial_spectrum(pair['gt']) for pair in pairs], axis=0)
+            print(f'{name:12s} B{m:<3d} high frequencies {share:.1f} %{more}')
+    clean, degraded = (mean_spectrum(pair[key] for pair in pairs) for key in ('gt', 'lq'))
     title = f'Features along the depth, {args.level}, {len(pairs)} pictures of {args.pictures}'
-    write_figure(draw_spectra(networks, clean, title), args.output)
+    write_figure(draw_spectra(networks, clean, degraded, title), args.output)
     print(f'wrote {args.output}')
 
 

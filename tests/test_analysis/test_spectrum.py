@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from memnet_basicsr.analysis.spectrum import BINS, feature_spectra, frequencies, high_share, radial_spectrum, to_db
+from memnet_basicsr.analysis.spectrum import (BINS, feature_spectra, frequencies, high_share, mean_density,
+                                              mean_spectrum, radial_spectrum)
 from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.errors import UsageError
 
@@ -19,7 +20,7 @@ def test_white_noise_is_flat_at_its_variance(height, width):
     # the lowest annulus has a few points only and part of it is taken off with the mean
     np.testing.assert_allclose(density[1:], 4, rtol=.12)
     np.testing.assert_allclose(density[8:], 4, rtol=.04)
-    np.testing.assert_allclose(to_db(density)[8:], 0, atol=.2)
+    assert mean_density(density) == pytest.approx(4, rel=.02)
 
 
 @pytest.mark.parametrize('cycles, direction', [(6.5 / 64, 0), (16.5 / 64, 40), (30.5 / 64, 90)])
@@ -82,21 +83,31 @@ def net():
 
 
 def test_features_along_the_depth(net):
-    lqs = [noise(seed, 1, 70, 66) for seed in range(2)]
-    expected = np.mean([radial_spectrum(lq) for lq in lqs], axis=0)
-    spectra = feature_spectra(net, 'net', [{'lq': v} for v in lqs], raw=True)
+    lqs = [noise(0, 1, 70, 66), 5 * noise(1, 1, 70, 66).cumsum(1)]  # of very different power, which must not matter
+    densities = [radial_spectrum(lq) for lq in lqs]
+    expected = np.mean([v / mean_density(v) for v in densities], axis=0)
+    np.testing.assert_allclose(mean_spectrum(lqs), expected)
+    spectra = feature_spectra(net, 'net', [{'lq': v} for v in lqs])
     assert spectra.name == 'net' and spectra.common is None
-    inner = np.s_[1:]  # the lowest annulus feels the border, where the front end sees zeros
-    np.testing.assert_allclose(spectra.lq, expected)
-    np.testing.assert_allclose(spectra.density[0][inner], expected[inner] * (1 + 100) / 2, rtol=.1)
-    np.testing.assert_allclose(spectra.density[1][inner], expected[inner] * 9 / 2, rtol=.1)
+    for density in spectra.density:  # but for the border, where the front end sees zeros
+        np.testing.assert_allclose(density[1:], expected[1:], rtol=.1)
+        assert mean_density(density) == pytest.approx(1)
 
 
 def test_channels_are_divided_by_their_standard_deviation(net):
-    net.memory_blocks[0].norm_a[0].running_var.copy_(torch.tensor([4., 400.]))
-    pairs = [{'lq': noise(0, 1, 70, 66)}]
-    spectra = feature_spectra(net, 'net', pairs)
-    np.testing.assert_allclose(spectra.density[0][1:], radial_spectrum(pairs[0]['lq'])[1:] / 4, rtol=.1)
+    lq = noise(0, 1, 70, 66)
+    smooth = lq.cumsum(1)
+    pairs = [{'lq': torch.cat([lq, 100 * smooth])}]
+    net = MemNet(num_in_ch=2, num_feat=2, num_block=1, num_recursion=1).eval()
+    with torch.no_grad():
+        net.fenet.norm.bias.fill_(1e4)  # no ReLU cuts anything
+        net.fenet.conv.weight.zero_()
+        net.fenet.conv.weight[[0, 1], [0, 1], 1, 1] = 1
+    statistics = net.memory_blocks[0].norm_a[0]
+    statistics.running_var.copy_(torch.tensor([1., 1e4 * smooth.var()]))
+    shares = [float(high_share(radial_spectrum(v))) for v in (lq, smooth / smooth.std())]
+    assert feature_spectra(net, 'net', pairs, raw=True).high_share()[0] == pytest.approx(shares[1], abs=.01)
+    assert feature_spectra(net, 'net', pairs).high_share()[0] == pytest.approx(np.mean(shares), abs=.05)
 
 
 def test_other_draw_of_the_noise(net):

@@ -60,7 +60,7 @@ def largest_relative_difference(a, b):
     return max(((a[k] - b[k]).abs().max() / b[k].abs().max()).item() for k in a)
 
 
-EDSR = {'type': 'EDSR', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 6, 'num_block': 2, 'upscale': 1}
+EDSR = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 6, 'num_block': 2, 'upscale': 1}
 BATCH_NORM = dict(datasets__train__batch_size_per_gpu=2)  # MemNet, averaged
 
 
@@ -87,6 +87,9 @@ def test_two_processes_with_half_the_batch_are_one(server, run_ranks, tmp_path, 
         write_pictures(folder)
         opt = options(**common)
         opt['datasets']['train']['batch_size_per_gpu'] = 4 // processes
+        if 'network_g' in changes:
+            for block in opt['datasets'].values():
+                block['color'] = 'rgb'
         opt['train']['accumulate'] = processes
         write_options(folder, opt)
     assert server.run(folders[0]) == 0, (folders[0] / 'log').read_text()
@@ -185,12 +188,13 @@ def test_torchrun_ends_when_a_process_dies_and_the_run_resumes(server, run_ranks
     write_options(tmp_path, options(**BATCH_NORM))
     (tmp_path / 'dies.py').write_text(DIES.replace('TRAIN', repr(TRAIN)))
     command = [
-        sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=0', 'dies.py', '-opt',
-        't.yml', '--launcher', 'pytorch'
+        sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', 'dies.py', '-opt', 't.yml',
+        '--launcher', 'pytorch'
     ]
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=ROOT, CUDA_VISIBLE_DEVICES='')
     with open(tmp_path / 'log', 'w') as log:
-        code = subprocess.run(command, cwd=tmp_path, env=env, stdout=log, stderr=log, timeout=100).returncode
+        # starting takes its time; the death itself must not cost a minute
+        code = subprocess.run(command, cwd=tmp_path, env=env, stdout=log, stderr=log, timeout=90).returncode
     assert code == 1, (tmp_path / 'log').read_text()
     assert sorted(os.listdir(tmp_path / 'experiments/run/training_states')) == ['6.state']
     assert run_ranks(tmp_path, '--auto_resume') == [0, 0], log_of(tmp_path)
