@@ -177,8 +177,8 @@ def load_resume_state(opt):
         UsageError: The state that ``path: resume_state`` names does not exist or is damaged.
     """
     import torch
-    from basicsr.utils import check_resume
 
+    from basicsr.utils import check_resume
     from .engine import checkpoint
     path = opt['path'].get('resume_state')
     if opt['auto_resume']:

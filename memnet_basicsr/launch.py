@@ -11,16 +11,18 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import torch
 import yaml
-from basicsr import data as stock_data
-from basicsr.utils import logger as stock_logger
-from basicsr.utils import options as stock_options
-from basicsr.utils import registry
 from collections import OrderedDict
 from functools import partial, wraps
 from os import path as osp
 
+from basicsr import data as stock_data
+from basicsr.data.prefetch_dataloader import PrefetchGenerator
+from basicsr.utils import logger as stock_logger
+from basicsr.utils import options as stock_options
+from basicsr.utils import registry
 from . import compat
 from .data.sampling import EpochSampler, SeededDataset
 from .engine.distributed import gather
@@ -28,8 +30,9 @@ from .engine.options import check_run, near
 from .engine.stop import leave_signals_to_parent
 from .errors import UsageError
 
-_required = dict(train=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger'),
-                 test=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'val'))
+_required = dict(
+    train=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger'),
+    test=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'val'))
 # options that BasicSR reads without a default, some of them only when the run has gone on for hours
 _required_in = dict(train=dict(train=('total_iter', ), logger=('print_freq', 'save_checkpoint_freq', 'use_tb_logger'),
                                val=('val_freq', 'save_img')),
@@ -65,6 +68,7 @@ def _wrap(stock):
         from_pipeline = caller.f_code.co_name in ('train_pipeline', 'test_pipeline')
         if from_pipeline:
             sys.excepthook = partial(_excepthook, sys.excepthook)
+            threading.excepthook = partial(_thread_excepthook, threading.excepthook)
             atexit.register(_end_workers)
         compat.accept_local_rank_spelling(sys.argv)
         parser = argparse.ArgumentParser(add_help=False)
@@ -93,6 +97,17 @@ def _excepthook(previous, kind, error, traceback):
         sys.stderr.write(f'error: {text.split("UsageError: ")[-1]}\n')
     else:
         previous(kind, error, traceback)
+
+
+def _thread_excepthook(previous, args):
+    """End the run when its prefetching thread (``prefetch_mode: cpu``) dies: BasicSR would wait for it forever."""
+    if not isinstance(args.thread, PrefetchGenerator):
+        previous(args)
+        return
+    sys.excepthook(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _end_workers():
@@ -238,8 +253,8 @@ def check_data(opt):
 def _epoch_size(opt, dataset_opt):
     """Enlargement of the data set, samples per iteration that an epoch is counted with, and that the loader takes."""
     batch_size = dataset_opt['batch_size_per_gpu']
-    return (dataset_opt.get('dataset_enlarge_ratio', 1), batch_size,
-            batch_size if opt['dist'] else batch_size * max(opt['num_gpu'], 1))
+    return (dataset_opt.get('dataset_enlarge_ratio',
+                            1), batch_size, batch_size if opt['dist'] else batch_size * max(opt['num_gpu'], 1))
 
 
 def _check_length(length, seeded, opt, dataset_opt):
@@ -317,4 +332,3 @@ def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, 
     loader.generator = torch.Generator()  # else each epoch's start draws from the network's generator
     loader.worker_init_fn = leave_signals_to_parent  # SeededDataset seeds
     return loader
-

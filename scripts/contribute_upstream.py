@@ -39,24 +39,26 @@ PLACES = {
 NETWORKS = dict(
     memnet=dict(
         title='MemNet',
-        package=('archs/memnet_arch', 'losses/multi_supervised_loss', 'data/noisy_image_dataset',
+        package=('archs/memnet_arch', 'archs/memnet_caffe', 'losses/multi_supervised_loss', 'data/noisy_image_dataset',
                  'data/jpeg_image_dataset', 'data/bicubic_image_dataset', 'models/restoration_model'),
-        scripts=('create_lmdb', ),
-        tests=('test_archs/test_memnet_arch', 'test_losses/test_multi_supervised_loss', 'test_data/conftest',
-               'test_data/test_degraded_image_datasets', 'test_data/test_lmdb_util', 'test_engine/test_optim',
-               'test_engine/test_step', 'test_models/test_restoration_model', 'test_scripts/test_create_lmdb')),
+        scripts=('create_lmdb', )),
     memorynet=dict(
         title='MemoryNet',
         package=('archs/memorynet_arch', 'archs/memory_augmented_arch', 'archs/contrast_arch', 'losses/edge_loss',
                  'losses/multi_output_loss', 'losses/contrastive_loss', 'losses/psnr_loss',
                  'data/paired_masked_dataset', 'metrics/lab_error', 'metrics/luma', 'metrics/masked_literature',
                  'metrics/region_psnr_ssim', 'metrics/ssim_3d', 'models/memorynet_model'),
-        scripts=('prepare_gopro', 'prepare_istd', 'prepare_raindrop', 'prepare_rice'),
-        tests=('test_archs/test_memory_util', 'test_archs/test_memorynet_arch', 'test_archs/test_memory_augmented_arch',
-               'test_losses/test_edge_loss', 'test_losses/test_multi_output_loss', 'test_losses/test_contrastive_loss',
-               'test_losses/test_psnr_loss', 'test_data/conftest', 'test_data/test_paired_masked_dataset',
-               'test_metrics/conftest', 'test_metrics/test_metrics', 'test_inference/test_inference',
-               'test_scripts/test_prepare_pairs')))
+        scripts=('prepare_gopro', 'prepare_istd', 'prepare_raindrop', 'prepare_rice')))
+
+# of these the tests move that use nothing but what moves or is there already
+TESTS = ('test_archs/test_memnet_arch', 'test_archs/test_memory_util', 'test_archs/test_memorynet_arch',
+         'test_archs/test_memory_augmented_arch', 'test_data/test_degraded_image_datasets', 'test_data/test_lmdb_util',
+         'test_data/test_paired_masked_dataset', 'test_engine/test_optim', 'test_engine/test_step',
+         'test_inference/test_inference', 'test_losses/test_contrastive_loss', 'test_losses/test_edge_loss',
+         'test_losses/test_multi_output_loss', 'test_losses/test_multi_supervised_loss', 'test_losses/test_psnr_loss',
+         'test_metrics/test_metrics', 'test_models/test_restoration_model', 'test_scripts/test_create_lmdb',
+         'test_scripts/test_prepare_pairs')  # yapf: disable
+FIXTURES = ('test_data', 'test_metrics')  # folders whose conftest.py their tests need
 NO_OPTIONS = ('_demo', '_small')  # they belong to the demo and to the weights that come with the plug-in
 
 # BasicSR has another script of the old name
@@ -132,7 +134,7 @@ def provider(module, name):
 
 
 def dependencies(path, known):
-    """Files of ours that a file imports.
+    """Files of ours (also below tests) that a file imports.
 
     Raises:
         Refused: It imports what BasicSR does not require, or what stays in the plug-in.
@@ -140,48 +142,76 @@ def dependencies(path, known):
     found = []
     for _, module, names in imports(path):
         top = module.split('.')[0]
-        if top in (OURS, 'tests'):
-            for name in names or [None]:
-                source = provider(module, name) if name else module_file(module)
-                if top == OURS and source and source.name != '__init__.py':
-                    if source.with_suffix('').parts[1] not in PLACES:
-                        raise Refused(f'{path} imports {module_name(source)}, which stays in the plug-in')
-                    found.append(source)
-                elif top == 'tests' and source:
-                    found += [v for v in (source, source.parent / '__init__.py') if (ROOT / v).is_file()]
-        elif top not in known:
+        if top not in (OURS, 'tests', *known):
             raise Refused(f'{path} imports {top}, which BasicSR does not require')
+        for name in (names or [None]) if top in (OURS, 'tests') else []:
+            source = provider(module, name) if name else module_file(module)
+            if source and top == 'tests':
+                found += [v for v in (source, source.parent / '__init__.py') if (ROOT / v).is_file()]
+            elif source and source.name != '__init__.py':
+                if source.with_suffix('').parts[1] not in PLACES:
+                    raise Refused(f'{path} imports {module_name(source)}, which stays in the plug-in')
+                found.append(source)
     return found
 
 
-def moving_files(names, known):
-    """Our files that move with the networks: package, scripts and tests with what they import; then data and options.
+def closure(paths, known, room):
+    """Files with all that they import; followed below one folder."""
+    todo, found = list(paths), set()
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found.add(path)
+            todo += dependencies(path, known) if path.parts[0] == room else []
+    return found
+
+
+def files_by_name():
+    """Registered names and scripts -> their files: tests name them in strings."""
+    found = {v.stem: v.relative_to(ROOT) for v in (ROOT / 'scripts' / 'data_preparation').glob('*.py')}
+    for path in (ROOT / OURS).rglob('*.py'):
+        text = path.read_text(encoding='utf-8')
+        names = re.findall(r'^@\w+_REGISTRY\.register\(\)\n(?:class|def) (\w+)', text, flags=re.MULTILINE)
+        found.update(dict.fromkeys(names, path.relative_to(ROOT)))
+    return found
+
+
+def strings(path):
+    """String constants of a file."""
+    nodes = ast.walk(ast.parse((ROOT / path).read_text(encoding='utf-8')))
+    return {v.value for v in nodes if isinstance(v, ast.Constant) and isinstance(v.value, str)}
+
+
+def moving_files(tree, names, known):
+    """Our files that move with the networks.
 
     Args:
+        tree (Path): Where to.
         names (list[str]): Networks.
         known (set[str]): Modules that they may import.
 
     Returns:
         list[Path]: Relative to ROOT.
     """
-    todo = []
-    for network in map(NETWORKS.get, names):
-        todo += [Path(OURS, f'{v}.py') for v in network['package']]
-        todo += [Path('scripts', 'data_preparation', f'{v}.py') for v in network['scripts']]
-        todo += [Path('tests', f'{v}.py') for v in network['tests']]
-    found = set()
-    while todo:
-        path = todo.pop()
-        if path not in found:
-            found.add(path)
-            todo += dependencies(path, known)
-    tests = ''.join((ROOT / v).read_text(encoding='utf-8') for v in found if v.parts[0] == 'tests')
-    found |= {v.relative_to(ROOT) for v in (ROOT / 'tests' / 'data').iterdir() if v.name in tests}
-    for network in map(NETWORKS.get, names):
-        found |= {
-            v.relative_to(ROOT)
-            for v in (ROOT / 'options').rglob(f't*_{network["title"]}_*.yml') if not v.stem.endswith(NO_OPTIONS)
-        }
+    networks = [NETWORKS[v] for v in names]
+    package = {Path(OURS, f'{v}.py') for network in networks for v in network['package']}
+    scripts = {Path('scripts', 'data_preparation', f'{v}.py') for network in networks for v in network['scripts']}
+    found = closure(scripts, known, 'scripts')
+    found |= closure(package | {v for v in found if v.parts[0] == OURS}, known, OURS)
+
+    by_name, tests = files_by_name(), set()
+    for test in (Path('tests', f'{v}.py') for v in TESTS):
+        used = closure({test} | {test.parent / 'conftest.py'} if test.parent.name in FIXTURES else {test}, known,
+                       'tests')
+        own = {v for v in used if v.parts[0] == 'tests'}
+        used |= {by_name[v] for path in own for v in strings(path) & by_name.keys()}
+        if all(v in found or (tree / target(v)).is_file() for v in used - own):
+            tests |= own
+    text = ''.join((ROOT / v).read_text(encoding='utf-8') for v in tests)
+    found |= tests | {v.relative_to(ROOT) for v in (ROOT / 'tests' / 'data').iterdir() if v.name in text}
+    for title in (v['title'] for v in networks):
+        options = (ROOT / 'options').rglob(f't*_{title}_*.yml')
+        found |= {v.relative_to(ROOT) for v in options if not v.stem.endswith(NO_OPTIONS)}
     return sorted(found)
 
 
@@ -236,7 +266,9 @@ def with_relative_imports(text, path):
     for node, module, _ in imports(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             there = upstream_name(module).split('.')
-            common = next(k for k in range(len(here)) if here[k:k + 1] != there[k:k + 1] or k + 1 == len(here))
+            common = 0  # folders that both names begin with
+            while common < len(here) - 1 and here[common:common + 1] == there[common:common + 1]:
+                common += 1
             new = '.' * (len(here) - common) + '.'.join(there[common:])
             line = lines[node.lineno - 1]
             lines[node.lineno - 1] = re.sub(r'\bfrom \S+ import', f'from {new} import', line, count=1)
@@ -258,7 +290,7 @@ def with_exports(text, folder, moving):
     old = text.splitlines(keepends=True)
     nodes = ast.parse(text).body
     after = max((v.end_lineno for v in nodes if isinstance(v, (ast.Import, ast.ImportFrom))), default=0)
-    before = next((v for v in nodes if isinstance(v, ast.Assign) and v.targets[0].id == '__all__'), None)
+    before = next((v for v in nodes if isinstance(v, ast.Assign) and ast.unparse(v.targets[0]) == '__all__'), None)
     names = (ast.literal_eval(before.value) if before else []) + sorted(names)
     listed = ', '.join(f"'{v}'" for v in names)
     if len(listed) > 120 - len('__all__ = []'):
@@ -288,7 +320,7 @@ def new_files(tree, names):
         raise Refused('isort is missing, which puts imports in order: pip install isort') from None
     # isort takes `tests` for a package of the tree when it runs there
     config = isort.Config(settings_file=str(tree / 'setup.cfg'), known_first_party=('basicsr', 'tests'))
-    moving = moving_files(names, allowed_modules(tree))
+    moving = moving_files(tree, names, allowed_modules(tree))
     files = {}
     for path in moving:
         if path.suffix == '.npz':

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -170,12 +171,14 @@ def write_options(tmp_path):
 def pipeline(tmp_path, monkeypatch, write_options):
     """Call BasicSR's train_pipeline or test_pipeline in this process, below tmp_path, and clear away what it leaves."""
     import torch
+
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
     from basicsr.utils import logger as stock_logger
     torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
+    monkeypatch.setattr(threading, 'excepthook', threading.excepthook)
     monkeypatch.setattr(atexit, 'register', lambda function, *args: function)
     handlers = {v: signal.getsignal(v) for v in (signal.SIGINT, signal.SIGTERM)}
 

@@ -24,8 +24,9 @@ def test_start_imports_nothing_heavy(environment, tmp_path):
     assert result.stderr == ''
     added = set(result.stdout.split()) - without
     assert '_memnet_basicsr_autoload' in added
-    assert {v for v in added if not v.startswith('__editable__')} <= {'_memnet_basicsr_autoload', 'encodings.utf_8_sig'
-                                                                     } | editable_imports(environment, tmp_path)
+    assert {v
+            for v in added if not v.startswith('__editable__')
+            } <= {'_memnet_basicsr_autoload', 'encodings.utf_8_sig'} | editable_imports(environment, tmp_path)
 
 
 def editable_imports(environment, cwd):

@@ -5,12 +5,12 @@ import runpy
 import socket
 import sys
 import torch
-from basicsr.models import base_model
-from basicsr.utils import dist_util
-from basicsr.utils import options as stock_options
 from os import path as osp
 from pathlib import Path
 
+from basicsr.models import base_model
+from basicsr.utils import dist_util
+from basicsr.utils import options as stock_options
 from memnet_basicsr import compat, launch
 from memnet_basicsr.errors import UsageError
 
@@ -347,5 +347,6 @@ def test_report_without_installation(monkeypatch, repairs):
     monkeypatch.setattr(compat.importlib.metadata, 'version', version)
     repairs.append('row 0: something')
     assert compat.report().splitlines()[:3] == [
-        'memnet_basicsr: not installed, imported from its folder', '\tRepairs made for BasicSR: 1', '\t\trow 0: something'
+        'memnet_basicsr: not installed, imported from its folder', '\tRepairs made for BasicSR: 1',
+        '\t\trow 0: something'
     ]

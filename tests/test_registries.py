@@ -1,14 +1,18 @@
 """What is usually forgotten when something is added: to import it, to describe it, an option file, a test."""
 import ast
 import inspect
+import math
 import pytest
 import re
+import torch
+import yaml
 from pathlib import Path
 
-import memnet_basicsr
+import memnet_basicsr  # noqa: F401  (BasicSR imports only behind it)
+from basicsr.losses import build_loss
 from basicsr.utils import registry
 
-ROOT = Path(memnet_basicsr.__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'memnet_basicsr'
 ENDINGS = {'archs': '_arch.py', 'data': '_dataset.py', 'losses': '_loss.py', 'models': '_model.py'}
 
@@ -134,3 +138,20 @@ def test_forgotten_parts_are_found():
     assert faults('Described', Described, ['network_g:\n  type: Described'], ['build(Described)']) == [
         'a line on num_block below Args']  # yapf: disable
     assert 'a test' in faults('Described', Described, [], ['DescribedElsewhere'])
+
+
+def test_worked_example(monkeypatch):
+    """The blocks of CONTRIBUTING.md: what they define is complete and right."""
+    known = registry.LOSS_REGISTRY
+    monkeypatch.setattr(known, '_obj_map', {k: v for k, v in known._obj_map.items() if k != 'LogCoshLoss'})
+    text = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+    loss, test = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    options = re.findall(r'```yaml\n(.*?)```', text, re.DOTALL)
+    scope = {'__name__': 'memnet_basicsr.losses.log_cosh_loss'}
+    exec(loss, scope)
+    assert faults('LogCoshLoss', scope['LogCoshLoss'], options, [test]) == []
+    exec(test, scope)
+    scope['test_value_and_gradient']()
+    outputs = [torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)]
+    value = build_loss(yaml.safe_load(options[0])['pixel_opt'])(outputs, torch.zeros(1, 1, 4, 4))
+    assert value.item() == pytest.approx(math.log(math.cosh(1)) / 2, rel=1e-6)

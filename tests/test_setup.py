@@ -21,9 +21,9 @@ def test_wheel_holds_the_whole_package(wheel_environment):
     assert wanted <= files
     assert {'memnet_basicsr_autoload.pth', '_memnet_basicsr_autoload.py'} <= files
     top = {v.split('/')[0] for v in files} - {'basicsr', 'dependencies.pth', '__pycache__'}
-    assert {v for v in top if 'dist-info' not in v} == {
-        'memnet_basicsr', 'memnet_basicsr_autoload.pth', '_memnet_basicsr_autoload.py'
-    }
+    assert {v
+            for v in top if 'dist-info' not in v
+            } == {'memnet_basicsr', 'memnet_basicsr_autoload.pth', '_memnet_basicsr_autoload.py'}
 
 
 def test_source_distribution_can_be_built_from(new_project, run_command):
@@ -78,7 +78,8 @@ def test_set_up(set_up, tmp_path, capsys):
     commands, error = set_up()
     assert error is None
     # pinned, from the project's folder, with the Python of the environment wherever the script is called from
-    assert all(v[v.index('-c') + 1] == str(ROOT / 'constraints.txt') for v, _, _ in commands) or sys.version_info < (3, 11)
+    assert all(v[v.index('-c') + 1] == str(ROOT / 'constraints.txt')
+               for v, _, _ in commands) or sys.version_info < (3, 11)
     assert all(cwd == ROOT and v[0] == str(tmp_path / '.venv' / 'bin' / 'python') for v, cwd, _ in commands)
     basicsr, = (i for i, (v, _, _) in enumerate(commands) if 'basicsr' in v)
     assert '--no-build-isolation' in commands[basicsr][0]
@@ -152,7 +153,8 @@ def test_python_without_venv(set_up):
 def newer_python():
     """An interpreter of 3.13 or newer on this machine, or None."""
     names = [f'python3.{minor}' for minor in range(13, 20)]
-    found = [shutil.which(v) for v in names] + sorted(glob(os.path.expanduser('~/.pyenv/versions/3.1[3-9]*/bin/python')))
+    found = [shutil.which(v)
+             for v in names] + sorted(glob(os.path.expanduser('~/.pyenv/versions/3.1[3-9]*/bin/python')))
     for python in [sys.executable, *filter(None, found)]:
         code = 'import sys, venv; sys.exit(sys.version_info < (3, 13))'
         if subprocess.run([python, '-c', code], capture_output=True).returncode == 0:
@@ -226,9 +228,8 @@ def test_archive_has_the_line_that_is_mended(basicsr_archive, repair):
         text = f.extractfile('basicsr-1.4.2/setup.py').read().decode()
     mended = repair(text)
     changed = set(mended.splitlines()) - set(text.splitlines())
-    assert [v.strip() for v in sorted(changed, key=mended.index)] == [
-        'scope = {}', "exec(compile(f.read(), version_file, 'exec'), scope)", "return scope['__version__']"
-    ]
+    assert [v.strip() for v in sorted(changed, key=mended.index)
+            ] == ['scope = {}', "exec(compile(f.read(), version_file, 'exec'), scope)", "return scope['__version__']"]
 
 
 def test_other_projects_are_left_alone(repair, tmp_path, monkeypatch):

@@ -11,7 +11,9 @@ def log_of(folder, name='tiny_run'):
 
 def iterations(log):
     """Iterations that a log (print_freq 1) tells of."""
-    return [int(line.split('iter:')[1].split(',')[0]) for line in log.splitlines() if 'epoch:' in line and 'lr:' in line]
+    return [
+        int(line.split('iter:')[1].split(',')[0]) for line in log.splitlines() if 'epoch:' in line and 'lr:' in line
+    ]
 
 
 @pytest.fixture

@@ -126,11 +126,12 @@ def draw_supervised_outputs(weights, levels, title):
     left.set(xticks=blocks, xlabel='memory block m', ylabel='$w_m$ (no unit)')
     left.set_title(f'learned ensemble weights (sum {sum(weights):.3f})', fontsize=10)
     places = np.arange(1, len(weights) + 2)
+    white = {'facecolor': 'white', 'edgecolor': 'none', 'alpha': .7, 'pad': .5}
     for color, (level, (lq, outputs, result)) in zip(COLORS * len(levels), levels.items()):
         right.plot(places[:-1], outputs, 'o-', color=color, label=f'{level}: input {lq:.2f}, result {result:.2f} dB')
         right.plot(places[-1], result, 'D', color=color)
         for x, y in zip(places, [*outputs, result]):
-            right.annotate(f'{y:.2f}', (x, y), (0, 6), textcoords='offset points', ha='center', fontsize=8)
+            right.annotate(f'{y:.2f}', (x, y), (0, 6), textcoords='offset points', ha='center', fontsize=8, bbox=white)
     right.margins(.1, .15)
     right.set(xticks=places, ylabel='PSNR (dB)', xlabel='output')
     right.set_xticklabels([f'$y_{{{m}}}$' for m in blocks] + ['result'])
@@ -210,12 +211,12 @@ def draw_costs(costs, title):
         right.hlines(value, seconds[0], seconds[-1], color=style['color'], linewidth=1)
     left.set(xlabel='parameters (thousands)', ylabel='PSNR (dB)')
     right.set(xlabel='seconds per picture (median; line: fastest to slowest)')
-    for axis, values in ((left, [v[2] for v in costs]), (right, [np.median(v[3]) for v in costs])):
+    for axis, values in ((left, [v[2] / 1000 for v in costs]), (right, [v[3][-1] for v in costs])):
         axis.margins(.15, .15)
         if max(values) > LINEAR * min(values):
             axis.set_xscale('log')
         else:
-            axis.set_xlim(0, None)
+            axis.set_xlim(0, 1.15 * max(values))
         axis.grid(alpha=.3)
     figure.legend(loc='outside lower center', fontsize=8)
     _set_title(figure, title)

@@ -12,7 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 def channels_last(x):
     """The same tensor in channels_last strides, also for one channel (where torch calls every layout both)."""
-    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    n, c, h, w = x.shape
+    return x.permute(0, 2, 3, 1).flatten().view(n, h, w, c).permute(0, 3, 1, 2)
 
 
 def split_rows(x):
@@ -71,12 +72,13 @@ class InplacePReLU(torch.autograd.Function):
 
 
 class SharedPReLU(nn.PReLU):
-    """nn.PReLU with one slope, less time and less memory on the CPU. It may overwrite its input."""
+    """nn.PReLU with one slope, less time and memory in training on the CPU, where it overwrites its input."""
 
     def forward(self, x):
-        if x.device.type != 'cpu' or torch.compiler.is_compiling() or self.weight.item() <= 0:
-            return super().forward(x)
-        return InplacePReLU.apply(x, self.weight)
+        traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        if x.device.type == 'cpu' and x.requires_grad and not traced and self.weight.item() > 0:
+            return InplacePReLU.apply(x, self.weight)
+        return super().forward(x)
 
 
 class CAB(nn.Module):

@@ -29,7 +29,8 @@ def save_whole(obj, path):
         if osp.exists(temporary):
             os.remove(temporary)
         cause = error
-        while isinstance(cause, RuntimeError) and cause.__context__:  # torch hides the failed write behind its own error
+        while isinstance(cause,
+                         RuntimeError) and cause.__context__:  # torch hides the failed write behind its own error
             cause = cause.__context__
         if isinstance(cause, (OSError, RuntimeError)):
             text = str(cause).splitlines()[0]

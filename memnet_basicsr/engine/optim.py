@@ -58,11 +58,11 @@ class CosineAnnealingRestartCyclicLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self):
-        start = 0
-        for period, weight, eta_min in zip(self.periods, self.restart_weights, self.eta_mins):
-            if self.last_epoch <= start + period:
-                break
-            start += period
+        start, cycle = 0, 0
+        while cycle + 1 < len(self.periods) and self.last_epoch > start + self.periods[cycle]:
+            start += self.periods[cycle]
+            cycle += 1
+        period, weight, eta_min = self.periods[cycle], self.restart_weights[cycle], self.eta_mins[cycle]
         factor = (1 + math.cos(math.pi * min((self.last_epoch - start) / period, 1))) / 2
         return [eta_min + weight * (lr - eta_min) * factor for lr in self.base_lrs]
 
@@ -75,7 +75,6 @@ SCHEDULERS = {
     'TrueCosineAnnealingLR': WarmupCosineLR,  # NAFNet's name
     'WarmupCosineLR': WarmupCosineLR,
 }
-
 
 _UNFIT = {
     'LBFGS': 'evaluates the loss several times in one step',

@@ -96,8 +96,9 @@ def _check_training(opt, path):
         raise UsageError(f'{path}: {error}') from None
     length = length_of_schedule(train['scheduler'])
     if length is not None and length < train['total_iter']:
-        refuse('total_iter', f'{train["total_iter"]} lies beyond the {length} iterations of scheduler '
-               f'{train["scheduler"]["type"]}')
+        refuse(
+            'total_iter', f'{train["total_iter"]} lies beyond the {length} iterations of scheduler '
+            f'{train["scheduler"]["type"]}')
     for key in ('print_freq', 'save_checkpoint_freq'):
         if not _is_count(opt['logger'].get(key)):
             raise UsageError(f'{path}: logger: {key}: {opt["logger"].get(key)!r} is not a positive whole number'
@@ -133,8 +134,9 @@ def _check_validation(opt, path, is_train):
         for name, metric in (block.get('metrics') or {}).items():
             _check_arguments(registry.METRIC_REGISTRY, metric, path, f'{place}: metrics: {name}', _METRIC_GIVEN)
             if metric.get('better', 'higher') not in ('higher', 'lower'):
-                raise UsageError(f'{path}: {place}: metrics: {name}: better: {metric["better"]!r} is neither higher nor '
-                                 'lower')
+                raise UsageError(
+                    f'{path}: {place}: metrics: {name}: better: {metric["better"]!r} is neither higher nor '
+                    'lower')
 
 
 def _is_number(value):

@@ -15,7 +15,8 @@ def get_random_state():
     return {
         'python': [version, torch.tensor(words, dtype=torch.int64), gauss],
         'numpy': [name, torch.from_numpy(keys.astype(np.int64)),
-                  int(position), int(has_gauss),
+                  int(position),
+                  int(has_gauss),
                   float(cached)],
         'torch': torch.get_rng_state(),
         'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

@@ -100,7 +100,8 @@ class Validation:
             for position, data in zip(positions, loader):
                 if self.model.stop_signal():
                     break
-                rows[position] = self._validate_picture(data, current_iter, save_img, tb_logger if not position else None)
+                rows[position] = self._validate_picture(data, current_iter, save_img,
+                                                        tb_logger if not position else None)
                 bar.update(min(world_size, count - bar.n))
         return rows
 
@@ -121,8 +122,10 @@ class Validation:
         if 'mask' in data:
             images['mask'] = data['mask'][0, 0].double().numpy() * 255.
         return picture, {
-            name: calculate_metric(images, {k: v
-                                            for k, v in opt.items() if k not in METRIC_OPTIONS})
+            name: calculate_metric(images, {
+                k: v
+                for k, v in opt.items() if k not in METRIC_OPTIONS
+            })
             for name, opt in self.metrics.items()
         }
 
@@ -188,6 +191,4 @@ class Validation:
         writer = csv.writer(text, lineterminator='\n')
         writer.writerow(['picture', *self.metrics])
         writer.writerows([picture, *(float(v[name]) for name in self.metrics)] for picture, v in rows)
-        write_atomically(
-            osp.join(self.opt['path']['log'], f'{self.name}_{current_iter}.csv'),
-            text.getvalue().encode())
+        write_atomically(osp.join(self.opt['path']['log'], f'{self.name}_{current_iter}.csv'), text.getvalue().encode())

@@ -117,7 +117,9 @@ class RestorationModel(SRModel):
             self.output = [v.float() for v in self.output] if isinstance(self.output, list) else self.output.float()
         losses = OrderedDict()
         if self.cri_pix:
-            losses['l_pix'] = self.cri_pix(self.output, gt)
+            terms = getattr(self.cri_pix, 'terms', None)  # each part of a loss of several parts is logged
+            parts = terms(self.output, gt) if terms else {'pix': self.cri_pix(self.output, gt)}
+            losses.update((f'l_{name}', v) for name, v in parts.items())
         if self.cri_perceptual:
             final = self.output[0] if isinstance(self.output, list) else self.output
             percep, style = self.cri_perceptual(final, gt)
@@ -208,7 +210,7 @@ class RestorationModel(SRModel):
         Returns:
             dict[str, dict[str, nn.Module]]: Label of the file -> name of the parameters in it -> network.
         """
-        nets = dict(params=self.get_bare_model(self.net_g))
+        nets = dict(params=self.net_g)
         if self.ema_decay > 0:
             nets['params_ema'] = self.net_g_ema
         return dict(net_g=nets)
@@ -227,9 +229,11 @@ class RestorationModel(SRModel):
         with self.speed.pause():
             random_states = gather(get_random_state(), self.opt)
             if self.opt['rank'] == 0:
-                checkpoint.write_networks(self.opt, self.networks(), current_iter)
+                networks = {label: {key: self.get_bare_model(net) for key, net in nets.items()}
+                            for label, nets in self.networks().items()}  # yapf: disable
+                checkpoint.write_networks(self.opt, networks, current_iter)
             if self.opt['rank'] == 0 and current_iter != -1:
-                checkpoint.write_state(self.opt, self._state(epoch, current_iter, random_states), list(self.networks()))
+                checkpoint.write_state(self.opt, self._state(epoch, current_iter, random_states), list(networks))
 
     def _state(self, epoch, current_iter, random_states):
         return {

@@ -48,7 +48,7 @@ def main(args=None):
     lqs = [torch.rand(1, input_channels(net, run.network_g), *args.size) for net, run in zip(nets, runs)]
     costs = []
     for run, net, seconds in zip(runs, nets, seconds_per_picture(nets, lqs, args.repeats, device)):
-        costs.append((run.name, run.value, num_parameters(net), seconds))
+        costs.append((f'{run.name} (iteration {run.iteration})', run.value, num_parameters(net), seconds))
         print(f'{run.name}   {run.value:.2f} dB (iteration {run.iteration})   {num_parameters(net):,} parameters   '
               f'{np.median(seconds):.3g} s ({seconds[0]:.3g}..{seconds[-1]:.3g})')
     where = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU (threads: {torch.get_num_threads()})'

@@ -6,10 +6,10 @@ import pickle
 import pytest
 import random
 import torch
-from basicsr.data import build_dataset
-from basicsr.data.data_sampler import EnlargedSampler
 from functools import partial
 
+from basicsr.data import build_dataset
+from basicsr.data.data_sampler import EnlargedSampler
 from memnet_basicsr.data.sampling import EpochSampler, SampleIndex, SeededDataset, sample_seed
 from memnet_basicsr.launch import build_dataloader
 
@@ -33,10 +33,11 @@ class Draws(torch.utils.data.Dataset):
 
 
 def loader(dataset, workers=0, rank=0, world_size=1, batch_size=BATCH, ratio=1, seed=5, model='RestorationModel', num_gpu=0,
-           start=None):  # yapf: disable
+           start=None, **more):  # yapf: disable
     """A loader as train.py makes it, and the sampler on which train.py sets the epoch."""
     sampler = EnlargedSampler(dataset, world_size, rank, ratio)
-    opt = dict(phase='train', batch_size_per_gpu=batch_size, num_worker_per_gpu=workers, dataset_enlarge_ratio=ratio)
+    opt = dict(phase='train', batch_size_per_gpu=batch_size, num_worker_per_gpu=workers, dataset_enlarge_ratio=ratio,
+               **more)  # yapf: disable
     run_opt = dict(model_type=model, world_size=world_size, dist=world_size > 1, num_gpu=num_gpu)
     if start is not None:
         run_opt['resume_position'] = start
@@ -72,6 +73,12 @@ def test_number_of_workers_does_not_matter(workers):
     assert torch.equal(flat(loader(Draws(), workers)(range(2))), expected)
 
 
+def test_kept_workers_and_prefetching():
+    expected = flat(loader(Draws())(range(3)))
+    assert torch.equal(flat(loader(Draws(), 1, persistent_workers=True)(range(3))), expected)
+    assert torch.equal(flat(loader(Draws(), 1, prefetch_mode='cpu')(range(3))), expected)
+
+
 def test_two_processes_see_what_one_with_the_doubled_batch_sees():
     one = loader(Draws(), batch_size=2 * BATCH)(range(3))
     two = [loader(Draws(), rank=rank, world_size=2)(range(3)) for rank in range(2)]
@@ -89,8 +96,9 @@ def test_several_gpus_in_one_process():
     assert all(len(batch) == 4 for epoch in epochs for batch in epoch)
 
 
-@pytest.mark.parametrize('n, batch_size, ratio, world_size', [(11, 4, 1, 1), (11, 11, 1, 1), (12, 4, 1, 1), (3, 4, 2, 1),
-                                                              (11, 4, 1, 3), (5, 2, 3, 2), (7, 1, 0.5, 1)])
+@pytest.mark.parametrize('n, batch_size, ratio, world_size', [(11, 4, 1, 1), (11, 11, 1, 1),
+                                                              (12, 4, 1, 1), (3, 4, 2, 1), (11, 4, 1, 3), (5, 2, 3, 2),
+                                                              (7, 1, 0.5, 1)])
 def test_epochs_have_the_iterations_that_train_py_counts(n, batch_size, ratio, world_size):
     counted = math.ceil(n * ratio / (batch_size * world_size))  # BasicSR, train.py
     for rank in range(world_size):
@@ -115,7 +123,8 @@ def test_stock_epochs_repeat():
     assert torch.equal(flat(epochs[:1])[:, 1:3], flat(epochs[1:])[:, 1:3])
     other = loader(Draws(), 1, model='SRModel')([0, 1])
     assert torch.equal(flat(other[:1])[:, 1:3], flat(other[1:])[:, 1:3])  # another order, the same draws
-    plain = torch.utils.data.DataLoader(Draws(), batch_size=BATCH, sampler=EnlargedSampler(Draws(), 1, 0), drop_last=True)
+    plain = torch.utils.data.DataLoader(
+        Draws(), batch_size=BATCH, sampler=EnlargedSampler(Draws(), 1, 0), drop_last=True)
     epoch, = loader(Draws(), model='SRModel')([0])
     assert torch.equal(flat([epoch])[:, 0], flat([list(plain)])[:, 0])
 
@@ -147,7 +156,8 @@ def test_resumed_run_goes_on_with_the_next_sample(done, workers):
 
 
 def test_resumed_with_two_processes():
-    whole = [[batch for epoch in loader(Draws(), rank=rank, world_size=2)(range(3)) for batch in epoch] for rank in (0, 1)]
+    whole = [[batch for epoch in loader(Draws(), rank=rank, world_size=2)(range(3)) for batch in epoch]
+             for rank in (0, 1)]
     for rank in (0, 1):
         rest = flat(loader(Draws(), rank=rank, world_size=2, start=(1, 3))([1, 2]))
         assert torch.equal(rest, torch.cat(whole[rank][3:]))

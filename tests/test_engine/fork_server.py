@@ -2,7 +2,9 @@
 
 As a script this file is the server: one JSON command a line on its standard input, one JSON answer a line back.
 """
+import contextlib
 import cv2
+import importlib.util
 import json
 import os
 import runpy
@@ -15,11 +17,11 @@ import traceback
 from os import path as osp
 
 from tests.test_engine import hooks
-import basicsr
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
-TRAIN = osp.join(osp.dirname(basicsr.__file__), 'train.py')
-TEST = osp.join(osp.dirname(basicsr.__file__), 'test.py')
+BASICSR = osp.dirname(importlib.util.find_spec('basicsr').origin)
+TRAIN = osp.join(BASICSR, 'train.py')
+TEST = osp.join(BASICSR, 'test.py')
 
 
 class ForkServer:
@@ -88,10 +90,8 @@ def wait_child(pid, timeout):
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)  # workers that it may have left behind
-            except ProcessLookupError:
-                pass
             return os.waitstatus_to_exitcode(status)
         if time.time() > end:
             return None

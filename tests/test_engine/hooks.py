@@ -92,3 +92,18 @@ def fill_disk(name):
         stock(number)
 
     checkpoint.os.fsync = fsync
+
+
+def poison(iteration):
+    """The loss of this process is infinite at an iteration, its gradient is not."""
+    stock = RestorationModel.compute_losses
+    calls = []
+
+    def compute_losses(self, lq, gt):
+        calls.append(1)
+        losses = stock(self, lq, gt)
+        if len(calls) == iteration:
+            losses['l_pix'] = losses['l_pix'] + float('inf')
+        return losses
+
+    RestorationModel.compute_losses = compute_losses

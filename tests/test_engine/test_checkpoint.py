@@ -1,3 +1,4 @@
+import numpy as np
 import os
 import pytest
 import random
@@ -7,7 +8,6 @@ import torch
 from collections import Counter, OrderedDict
 from os import path as osp
 
-import numpy as np
 from basicsr.models import build_model
 from memnet_basicsr.engine import checkpoint
 from memnet_basicsr.engine.json_lines import append_line, count_lines, keep_lines
@@ -90,7 +90,7 @@ def test_a_leftover_of_a_killed_write_is_used_up(old_file):
 
 
 def test_load_tells_what_is_wrong(tmp_path, old_file):
-    with pytest.raises(UsageError, match='none.pth does not exist'):
+    with pytest.raises(UsageError, match=r'none\.pth does not exist'):
         checkpoint.load(str(tmp_path / 'none.pth'))
     with open(old_file, 'rb') as f:
         content = f.read()
@@ -101,7 +101,7 @@ def test_load_tells_what_is_wrong(tmp_path, old_file):
             checkpoint.load(str(path))
         assert '\n' not in str(error.value)
     torch.save({'a': os.path.join}, tmp_path / 'code.pth')
-    with pytest.raises(UsageError, match='code.pth cannot be loaded safely'):
+    with pytest.raises(UsageError, match=r'code\.pth cannot be loaded safely'):
         checkpoint.load(str(tmp_path / 'code.pth'))
 
 

@@ -6,11 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-import torch
 
 from tests.test_engine.fork_server import ROOT, TEST, TRAIN
-from tests.test_engine.tiny_runs import (assert_same_run, load, options, read_metrics, write_options,
-                                         write_pictures)
+from tests.test_engine.tiny_runs import assert_same_run, load, options, read_metrics, write_options, write_pictures
 
 PLAIN = dict(
     network_g={'type': 'TinyNetForTests'},
@@ -30,7 +28,8 @@ def run_ranks(server):
             port = s.getsockname()[1]
         pids = []
         for rank in (0, 1):
-            env = dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+            env = dict(
+                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
             pids.append(
                 server.start(
                     folder,
@@ -71,8 +70,7 @@ BATCH_NORM = dict(datasets__train__batch_size_per_gpu=2)  # MemNet, averaged
 def test_two_processes_with_half_the_batch_are_one(server, run_ranks, tmp_path, changes):
     """100 iterations, fp32, no BatchNorm; the halves in two parts each (no_sync)."""
     common = {
-        **PLAIN,
-        'train__total_iter': 100,
+        **PLAIN, 'train__total_iter': 100,
         'train__scheduler': {
             'type': 'WarmupCosineLR',
             'T_max': 100
@@ -122,8 +120,10 @@ def test_sharded_validation_gives_the_figures_of_one_process(server, run_ranks, 
                 'param_key_g': 'params_ema',
                 'strict_load_g': True
             },
-            'datasets': {f'test_{i}': train_opt['datasets'][f'val_{i}']
-                         for i in (1, 2)}
+            'datasets': {
+                f'test_{i}': train_opt['datasets'][f'val_{i}']
+                for i in (1, 2)
+            }
         }
         opt['val']['per_image_csv'] = True
         del opt['train'], opt['logger']
@@ -207,6 +207,16 @@ def test_the_other_processes_end_without_torchrun_too(run_ranks, tmp_path, two_p
     write_options(tmp_path, options(**BATCH_NORM))
     codes = run_ranks(tmp_path, hooks=(None, ['send_signal', 'step', 8, 'before']))
     assert codes == [1, -signal.SIGKILL], log_of(tmp_path)
+
+
+def test_a_bad_loss_in_one_process_skips_the_step_in_all(run_ranks, tmp_path, two_processes):
+    os.symlink(two_processes / 'pics', tmp_path / 'pics')
+    write_options(tmp_path, options(**BATCH_NORM, train__total_iter=6))
+    assert run_ranks(tmp_path, hooks=(None, ['poison', 3])) == [0, 0], log_of(tmp_path)
+    assert 'iter 3: the gradient is not finite' in (tmp_path / 'log0').read_text()
+    state = load(tmp_path, 'training_states/6.state')
+    assert state['memnet_basicsr']['step']['skipped'] == 1
+    assert state['optimizers'][0]['state'][0]['step'] == 5
 
 
 def test_sync_batchnorm_needs_gpus(run_ranks, tmp_path, two_processes):

@@ -1,4 +1,5 @@
 """A run that is stopped anywhere and resumed ends with the same bits as the run that was never stopped."""
+import contextlib
 import numpy as np
 import os
 import pytest
@@ -13,8 +14,10 @@ from tests.test_engine.tiny_runs import (assert_same, assert_same_run, load, opt
 
 # saves and validations at the same iterations, and at others; both schedules; with and without average and workers
 VARIANTS = {
-    'together': dict(datasets__train__num_worker_per_gpu=2),
-    'apart': dict(
+    'together':
+    dict(datasets__train__num_worker_per_gpu=2),
+    'apart':
+    dict(
         val__val_freq=4,
         logger__save_checkpoint_freq=7,
         train__ema_decay=None,
@@ -85,14 +88,17 @@ def test_kill_at(server, prepared, variant, place, count, when):
     assert_same_run(whole, folder, LAST[variant])
 
 
-@pytest.mark.parametrize('variant, place, count, when, number, saved', [
-    ('together', 'step', 8, 'after', signal.SIGTERM, 8),
-    ('apart', 'step', 16, 'before', signal.SIGINT, 16),
-    ('together', 'log', 3, 'before', signal.SIGINT, 15),
-    ('together', 'picture', 8, 'before', signal.SIGTERM, 12),  # validation of 12, which then waits for the resumed run
-    ('apart', 'picture', 10, 'after', signal.SIGTERM, 8),  # no checkpoint was to be here
-    ('together', 'picture', 22, 'before', signal.SIGTERM, 20),
-])
+@pytest.mark.parametrize(
+    'variant, place, count, when, number, saved',
+    [
+        ('together', 'step', 8, 'after', signal.SIGTERM, 8),
+        ('apart', 'step', 16, 'before', signal.SIGINT, 16),
+        ('together', 'log', 3, 'before', signal.SIGINT, 15),
+        ('together', 'picture', 8, 'before', signal.SIGTERM,
+         12),  # validation of 12, which then waits for the resumed run
+        ('apart', 'picture', 10, 'after', signal.SIGTERM, 8),  # no checkpoint was to be here
+        ('together', 'picture', 22, 'before', signal.SIGTERM, 20),
+    ])
 def test_sigterm_and_ctrl_c_save_before_leaving(server, prepared, variant, place, count, when, number, saved):
     whole, folder = prepared(variant)
     # workers get the signal too, as from a scheduler or a terminal
@@ -132,10 +138,8 @@ def test_kill_at_ten_random_moments(server, prepared, never_stopped):
     pid = server.start(folder, *args)
     for _ in range(10):
         time.sleep(rng.uniform(0, duration / 2))
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         kills += server.wait(pid) == -signal.SIGKILL
         pid = server.start(folder, *args)
     assert server.wait(pid) == 0, (folder / 'log').read_text()
@@ -206,8 +210,8 @@ def test_state_of_stock_basicsr(server, prepared):
     assert 'memnet_basicsr' not in before
     write_options(folder, options(**{**changes, 'model_type': 'RestorationModel', 'train__total_iter': 8}))
     assert server.run(
-        folder, '-opt', 't.yml', '--auto_resume', log='log2', hook=['record_resumed']) == 0, (folder /
-                                                                                              'log2').read_text()
+        folder, '-opt', 't.yml', '--auto_resume', log='log2',
+        hook=['record_resumed']) == 0, (folder / 'log2').read_text()
     log = (folder / 'log2').read_text()
     assert 'Resuming training from epoch: 2, iter: 7' in log
     assert 'was written by BasicSR: random states and best records are not in it' in log

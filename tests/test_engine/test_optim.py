@@ -8,8 +8,9 @@ from memnet_basicsr.engine.optim import build_optimizer, build_scheduler, length
 from memnet_basicsr.errors import UsageError
 
 REFUSED = {'LBFGS': 'evaluates the loss several times', 'SparseAdam': 'sparse gradients only', 'Muon': '2D'}
-OPTIMIZERS = sorted(name for name, cls in vars(torch.optim).items()
-                    if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and name != 'Optimizer')  # yapf: disable
+OPTIMIZERS = sorted(
+    name for name, cls in vars(torch.optim).items()
+    if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer)
 
 
 @pytest.mark.parametrize('name', OPTIMIZERS)
@@ -94,6 +95,8 @@ def test_schedules_of_basicsr_and_restormer():
     assert values[:5] == pytest.approx([0.5 + 0.5 * (1 + math.cos(math.pi * t / 4)) / 2 for t in range(5)])
     assert values[5] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 6)) / 2)
     assert values[10] == pytest.approx(0.1)
+    values = rates('CosineAnnealingRestartCyclicLR', 9, periods=[2, 2], restart_weights=[1, 1], eta_mins=[0.2, 0.1])
+    assert values[4:] == pytest.approx([0.1] * 5)  # it stays there
     with pytest.raises(UsageError, match='must have the same length'):
         rates('CosineAnnealingRestartCyclicLR', 1, periods=[4, 6], restart_weights=[1], eta_mins=[0, 0])
 
@@ -112,7 +115,8 @@ def test_length_of_schedule():
 
 
 def test_biases_of_convolutions_have_their_own_rate():
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1, bias=False), nn.ConvTranspose2d(1, 1, 2))
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1, bias=False), nn.ConvTranspose2d(1, 1, 2))
     net[2].weight.requires_grad = False
     assert [id(v) for v in parameter_groups(net, 1, 0.5)] == [id(p) for p in net.parameters() if p.requires_grad]
     others, biases = parameter_groups(net, 0.1, 0.5)

@@ -43,11 +43,29 @@ def step_with_gradient(grad, opt, lr=LR):
     'opt, expected',
     [
         ({}, [3., -4.]),
-        ({'grad_clip': {'norm': 10.}}, [3., -4.]),
-        ({'grad_clip': {'norm': 2.5}}, [1.5, -2.]),  # norm 5 is halved
-        ({'use_grad_clip': True}, [0.006, -0.008]),  # norm 0.01
-        ({'grad_clip': {'value': 3.5}}, [3., -3.5]),
-        ({'grad_clip': {'adjustable': 0.01}}, [0.06, -0.08]),  # theta / lr = 0.1
+        ({
+            'grad_clip': {
+                'norm': 10.
+            }
+        }, [3., -4.]),
+        ({
+            'grad_clip': {
+                'norm': 2.5
+            }
+        }, [1.5, -2.]),  # norm 5 is halved
+        ({
+            'use_grad_clip': True
+        }, [0.006, -0.008]),  # norm 0.01
+        ({
+            'grad_clip': {
+                'value': 3.5
+            }
+        }, [3., -3.5]),
+        ({
+            'grad_clip': {
+                'adjustable': 0.01
+            }
+        }, [0.06, -0.08]),  # theta / lr = 0.1
     ])
 def test_clipping(opt, expected):
     seen, norm = step_with_gradient([3., -4.], opt)
@@ -73,8 +91,8 @@ def test_clipping_equals_pytorch():
 def test_adjustable_clipping_follows_the_schedule_and_stands_a_rate_of_zero():
     assert step_with_gradient([3., -4.], {'grad_clip': {'adjustable': 0.01}}, lr=1e-3)[0] == pytest.approx([3., -4.])
     net, optimizer = linear([1.], lr=0.)
-    TrainStep({'grad_clip': {'adjustable': 0.01}}, optimizer, torch.device('cpu'))(  # yapf: disable
-        net, (torch.ones(1, 1), ), lambda x: {'l': net(x).sum()}, 1)
+    step = TrainStep({'grad_clip': {'adjustable': 0.01}}, optimizer, torch.device('cpu'))
+    step(net, (torch.ones(1, 1), ), lambda x: {'l': net(x).sum()}, 1)
     assert net.weight.item() == 1
 
 
@@ -131,7 +149,7 @@ def test_mixed_precision(precision, dtype):
 
 
 def test_fp16_scale_falls_and_is_saved(log):
-    """A gradient that overflows only when it is scaled is not counted as an accident; the scale goes on after resuming."""
+    """A gradient that overflows only when it is scaled is not counted as an accident; the scale is resumed."""
     net, optimizer = linear([1.])
     step = TrainStep({'precision': 'fp16', 'nonfinite_patience': 2}, optimizer, torch.device('cpu'))
     step.scaler = torch.amp.GradScaler('cpu', init_scale=2.**120)
@@ -164,7 +182,8 @@ def test_non_finite_steps_are_skipped_counted_and_end_the_run(log, precision, ba
         run(bad, i)
     with pytest.raises(UsageError, match=r'iter 5: 3 steps in a row were not finite \(l_pix (nan|inf)\): lower the'):
         run(bad, 5)
-    assert f'iter 4: the gradient is not finite (l_pix {bad:.3e}); the step is skipped (2 in a row, 4 in all)' in log.text
+    assert f'iter 4: the gradient is not finite (l_pix {bad:.3e}); the step is skipped (2 in a row, 4 in all)' in (
+        log.text)
 
 
 def test_non_finite_loss_with_finite_gradient_is_skipped():

@@ -1,15 +1,14 @@
 import csv
 import cv2
 import json
-import logging
 import math
 import numpy as np
 import pytest
 import torch
-from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
-from basicsr.models import build_model
 from torch.utils.data import DataLoader, Dataset
 
+from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
+from basicsr.models import build_model
 from basicsr.utils import rgb2ycbcr, ycbcr2bgr
 from memnet_basicsr.engine.pictures import colour_image, error_image, panel, to_image
 from memnet_basicsr.engine.stop import StopAsked

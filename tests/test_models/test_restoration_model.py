@@ -1,17 +1,12 @@
 import copy
-import logging
 import pytest
 import torch
-from basicsr.models import build_model
 from torch import nn
-from torch.utils import data
 
-from basicsr.utils.registry import DATASET_REGISTRY
+from basicsr.models import build_model
 from memnet_basicsr.engine import checkpoint
 from memnet_basicsr.errors import UsageError
 from tests.test_engine.tiny_runs import TinyNetForTests, assert_same, batch, model_options
-
-torch.set_num_threads(1)
 
 L1 = {'type': 'L1Loss'}
 MEMNET = {'type': 'MemNet', 'num_feat': 4, 'num_block': 2, 'num_recursion': 1}
@@ -333,10 +328,11 @@ def test_pretrained_weights_of_another_network_are_told_in_one_line(tmp_path):
         '(5, 1, 3, 3) instead of (6, 1, 3, 3), head.bias (5,) instead of (6,), tail.weight (1, 5, 3, 3) instead of '
         '(1, 6, 3, 3)')
     torch.save({'params': TinyNetForTests(norm=True).state_dict()}, path)
-    with pytest.raises(UsageError, match='unexpected norm.bias, norm.num_batches_tracked, norm.running_mean and 2 more'):
+    with pytest.raises(
+            UsageError, match=r'unexpected norm\.bias, norm\.num_batches_tracked, norm\.running_mean and 2 more'):
         make(tmp_path, path__pretrain_network_g=path)
     make(tmp_path, path__pretrain_network_g=path, path__strict_load_g=False)
-    with pytest.raises(UsageError, match='none.pth does not exist'):
+    with pytest.raises(UsageError, match=r'none\.pth does not exist'):
         make(tmp_path, path__pretrain_network_g=str(tmp_path / 'none.pth'))
 
 

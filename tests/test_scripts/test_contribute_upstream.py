@@ -218,7 +218,7 @@ def without_imports(text):
 
 def test_text_is_ours(tree, script):
     """Outside imports at the top a file differs in names that move and in the suffix of the registration alone."""
-    sources = script.moving_files(list(script.NETWORKS), script.allowed_modules(tree))
+    sources = script.moving_files(tree, list(script.NETWORKS), script.allowed_modules(tree))
     assert len(sources) > 100
     for source in sources:
         if source.suffix == '.py':
@@ -402,8 +402,8 @@ def test_what_cannot_move_is_named(path, fault, tmp_path, script):
 @pytest.mark.parametrize('name', ['memnet', 'memorynet'])
 def test_each_network_needs_only_what_basicsr_requires(name, tmp_path, script):
     """No mmengine, safetensors, launch or compat, also not inside of a function; the files say so by their imports."""
-    known = script.allowed_modules(make_tree(tmp_path / 'archive', checkout=False))
-    files = script.moving_files([name], known)
+    folder = make_tree(tmp_path / 'archive', checkout=False)
+    files = script.moving_files(folder, [name], script.allowed_modules(folder))
     assert Path('memnet_basicsr/models/restoration_model.py') in files
     assert not {Path('memnet_basicsr/inference/restorer.py'), Path('memnet_basicsr/data/sampling.py')} & set(files)
     assert all((ROOT / v).is_file() for v in files)

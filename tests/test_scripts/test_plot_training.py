@@ -2,8 +2,6 @@ import cv2
 import importlib.util
 import json
 import pytest
-import subprocess
-import sys
 from os import path as osp
 
 from memnet_basicsr.engine.training_log import read_curves, read_validations
@@ -45,25 +43,29 @@ def test_a_log_that_repeats_iterations_replaces_all_after_its_begin(run):
     assert read_curves(str(run))['l_pix'] == [(500, 0.5), (1000, 0.7)]
 
 
-def test_picture(run, tmp_path):
+@pytest.fixture
+def script():
     spec = importlib.util.spec_from_file_location('plot_training', SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    panels = module.panels_of(str(run))
+    return module
+
+
+def test_picture(run, tmp_path, script):
+    panels = script.panels_of(str(run))
     assert list(panels) == ['losses', 'psnr', 'lr', 'grad_norm', 'img_s']
     path = str(tmp_path / 'x.png')
-    assert module.draw({'run': panels}, path) == list(panels)
+    assert script.draw({'run': panels}, path) == list(panels)
     assert cv2.imread(path).std() > 10
 
 
-def test_command_line(run, tmp_path):
+def test_command_line(run, tmp_path, script, capsys):
     path = tmp_path / 'x.png'
-    result = subprocess.run([sys.executable, SCRIPT, str(run), str(run), '--output', str(path)],
-                            capture_output=True,
-                            text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == f'{path}: 2 run(s), losses, psnr, lr, grad_norm, img_s\n'
+    script.main([str(run), str(run), '--output', str(path)])
+    assert capsys.readouterr().out == f'{path}: 2 run(s), losses, psnr, lr, grad_norm, img_s\n'
     assert cv2.imread(str(path)) is not None
+    with pytest.raises(UsageError, match=r'cannot write .*x\.abc: .*abc'):
+        script.main([str(run), '--output', str(tmp_path / 'x.abc')])
 
 
 def test_no_log(tmp_path):

@@ -1,0 +1,319 @@
+"""Time and peak memory of our networks against the plain ones: measuring in turns, each job in its own process."""
+import multiprocessing
+import statistics
+import time
+from dataclasses import dataclass, field, replace
+from tqdm import tqdm
+
+from ..archs.memorynet_arch import MemoryNet
+from ..errors import UsageError
+from .benchmark_jobs import (CONVOLUTIONS, OPTIONAL, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE, PLAIN,
+                             PLAIN_COMPILED, PLAIN_LAST, PLAIN_ONNX, Job, serve)
+
+# (network, task) -> input of the issue that set the figures to reach, and of a quick look
+SHAPES = {
+    ('memnet', 'infer'): ((1, 1, 321, 481), (1, 1, 24, 32)),
+    ('memnet', 'train'): ((16, 1, 31, 31), (2, 1, 11, 11)),
+    ('memorynet', 'infer'): ((1, 3, 256, 256), (1, 3, 32, 32)),
+    ('memorynet', 'train'): ((2, 3, 128, 128), (1, 3, 16, 16))
+}
+GROWTH_SIZES = ((128, 128), (256, 256), (512, 512), (720, 1280))
+GROWTH_BATCHES = (0.5, 1, 2, 4)  # times the batch above
+PLAIN_PIXELS = 512 * 512  # the plain networks are not measured on larger pictures: several GB, a minute each
+TILE = 256
+
+# (network, task) -> highest ratios on two CPU cores: time in fp32 and bf16 and memory in fp32 to the plain network in
+# fp32, and time in fp32 to the convolutions alone
+TARGETS = {
+    ('memnet', 'infer'): dict(fp32=0.30, bf16=0.12, memory=0.35, convolutions=1.5),
+    ('memnet', 'train'): dict(fp32=0.70, bf16=0.30, memory=0.45),
+    ('memorynet', 'infer'): dict(fp32=0.80, bf16=0.47, memory=0.5, convolutions=1.2),
+    ('memorynet', 'train'): dict(fp32=0.85, bf16=0.55, memory=0.5)
+}
+ALTERNATIVES = 0.8  # highest ratio to the fastest of what a user would try on the plain network
+GPU_TRAINING = round(1 / 1.5, 3)  # MemNet's training step to the plain one's, bf16 and torch.compile
+
+
+@dataclass
+class Result:
+    """What came of a job.
+
+    Args:
+        job (Job): The job.
+        seconds (list[float]): Of every repetition.
+        peak (float): Peak memory in bytes, above what the process held when all was built.
+        skipped (str | None): Why there are no figures.
+    """
+    job: Job
+    seconds: list = field(default_factory=list)
+    peak: float = float('nan')
+    skipped: str | None = None
+
+    @property
+    def median(self):
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Jobs that are measured in turns, and how they are called in tables.
+
+    Args:
+        network, task, memory: As in Job.
+        jobs (tuple[Job]): The jobs.
+    """
+    network: str
+    task: str
+    memory: str
+    jobs: tuple
+
+    @property
+    def title(self):
+        n, _, height, width = self.jobs[0].shape
+        memory = f' (memory: {self.memory})' if self.network == 'memorynet' else ''
+        name = 'MemNet' if self.network == 'memnet' else 'MemoryNet'
+        size = f'{height}x{width}' if self.task == 'infer' else f'{n} of {height}x{width}'
+        return f'{name}{memory} {"inference" if self.task == "infer" else "training step"}, {size}'
+
+    @property
+    def targets(self):
+        return TARGETS[self.network, self.task] if self.memory in ('none', 'released') else {}
+
+
+def make_cases(reference, networks, tasks, precisions, device, threads, quick=False, with_compile=False,
+               with_onnx=False):  # yapf: disable
+    """The cases of the benchmark on one device.
+
+    Args:
+        reference (str): Folder of the plain networks.
+        networks (list[str]): Of 'memnet', 'memorynet'.
+        tasks (list[str]): Of 'infer', 'train'.
+        precisions (list[str]): Of 'fp32', 'bf16'.
+        device (str): Where to compute.
+        threads (int): Threads.
+        quick (bool): Narrow networks and small pictures. Default: False.
+        with_compile (bool): Measure torch.compile too. Default: False.
+        with_onnx (bool): Measure ONNX Runtime too. Default: False.
+
+    Returns:
+        list[Case]: Cases; the plain network in fp32 comes first in each.
+    """
+    cases = []
+    for network in networks:
+        for task in tasks:
+            for memory in _memories(network, task):
+                forms = [PLAIN, PLAIN_LAST]
+                forms += [PLAIN_COMPILED] * with_compile + [PLAIN_ONNX] * (with_onnx and task == 'infer')
+                forms += [OURS] + [OURS_COMPILED] * with_compile
+                if task == 'train':
+                    forms += [OURS_RECOMPUTE] * (network == 'memorynet')
+                elif has_deploy(network):
+                    forms.append(OURS_DEPLOY)
+                forms.append(CONVOLUTIONS)
+                if network == 'memorynet' and memory != 'released':
+                    forms = [v for v in forms if v in (PLAIN, OURS, OURS_DEPLOY)]
+                job = Job(network, task, PLAIN, 'fp32', SHAPES[network, task][quick], reference, memory, quick,
+                          device=device, threads=threads)  # yapf: disable
+                jobs = [replace(job, form=form, precision=v) for v in precisions for form in forms]
+                jobs = [v for v in jobs if (v.form, v.precision) != (PLAIN_ONNX, 'bf16')]
+                if 'fp32' not in precisions:  # what all ratios refer to
+                    jobs.insert(0, job)
+                cases.append(Case(network, task, memory, tuple(jobs)))
+    return cases
+
+
+def _memories(network, task):
+    if network == 'memnet':
+        return ['none']
+    return ['released', 'none', 'feature'] if task == 'infer' else ['released']
+
+
+def has_deploy(network):
+    """Whether a network has a form for inference alone."""
+    return network == 'memnet' or hasattr(MemoryNet, 'deploy')
+
+
+def growth_cases(reference, networks, tasks, device, threads, quick=False):
+    """Cases of growing pictures and batches, fp32: plain and our best form; the largest picture in tiles too.
+
+    Args:
+        reference, networks, tasks, device, threads, quick: As in :func:`make_cases`.
+
+    Returns:
+        list[Case]: A case for each size.
+    """
+    cases = []
+    for network in networks:
+        memory = 'released' if network == 'memorynet' else 'none'
+        for task in tasks:
+            batch, channels, height, width = SHAPES[network, task][quick]
+            ours = OURS_DEPLOY if task == 'infer' and has_deploy(network) else OURS
+            if task == 'infer':
+                shapes = [(1, channels, h // (8 if quick else 1), w // (8 if quick else 1)) for h, w in GROWTH_SIZES]
+            else:
+                shapes = [(round(batch * v), channels, height, width) for v in GROWTH_BATCHES if batch * v >= 1]
+            for shape in shapes:
+                job = Job(network, task, ours, 'fp32', shape, reference, memory, quick, None, device, threads)
+                jobs = [job]
+                if shape[2] * shape[3] <= PLAIN_PIXELS:
+                    jobs.insert(0, replace(job, form=PLAIN))
+                if task == 'infer' and shape == shapes[-1]:
+                    jobs.append(replace(job, tile=TILE))
+                cases.append(Case(network, task, memory, tuple(jobs)))
+    return cases
+
+
+def measure(case, repetitions, quick=False, progress=True):
+    """Measure the jobs of a case, in turns: in every round each job runs once.
+
+    All processes live at the same time, idle but one. A round before the first counts for the memory alone.
+
+    Args:
+        case (Case): The case.
+        repetitions (int): Rounds that are timed.
+        quick (bool): Fork the processes from one that has imported everything: faster to start, but their memory does
+            not compare with that of others. Default: False.
+        progress (bool): Show a bar. Default: True.
+
+    Returns:
+        list[Result]: In the order of the jobs.
+
+    Raises:
+        UsageError: A job failed that has to work.
+    """
+    workers, pause = [], 0 if quick else 0.2  # threads that spin while they wait for work must not meet the next job
+    with tqdm(total=len(case.jobs) * (repetitions + 2), desc=case.title, unit='run', disable=not progress) as bar:
+        try:
+            for job in case.jobs:
+                workers.append(Worker(job, _context(quick)))
+            for worker in workers:
+                worker.take('ready')
+                bar.update()
+            for round_ in range(repetitions + 1):
+                for worker in workers:
+                    worker.run(timed=round_ > 0)
+                    time.sleep(pause)
+                    bar.update()
+            for worker in workers:
+                worker.finish()
+        finally:
+            for worker in workers:
+                worker.close()
+    return [v.result for v in workers]
+
+
+def _context(quick):
+    methods = multiprocessing.get_all_start_methods()
+    if quick and 'forkserver' in methods:
+        context = multiprocessing.get_context('forkserver')
+        context.set_forkserver_preload([serve.__module__])
+        return context
+    return multiprocessing.get_context('spawn')
+
+
+class Worker:
+    """The process of a job, and what came of it.
+
+    Args:
+        job (Job): The job.
+        context (multiprocessing.context.BaseContext): How to start it.
+    """
+
+    def __init__(self, job, context):
+        self.result = Result(job)
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=serve, args=(other, job))
+        self.process.start()
+        other.close()
+
+    def take(self, kind):
+        """Wait for an answer; None once the job has failed.
+
+        Raises:
+            UsageError: The job has failed and is none that may.
+        """
+        if self.result.skipped:
+            return None
+        try:
+            answer, value = self.connection.recv()
+        except EOFError:
+            self.process.join()
+            answer, value = 'failed', f'its process ended with {self.process.exitcode} (out of memory?)'
+        if answer == kind:
+            return value
+        self.result = Result(self.result.job, skipped=value)
+        if self.result.job.form not in OPTIONAL:
+            job = self.result.job
+            raise UsageError(f'{job.network}, {job.task}, {job.form}, {job.precision}: {value}')
+        return None
+
+    def run(self, timed):
+        """Run the job once."""
+        if not self.result.skipped:
+            self.connection.send('go')
+            value = self.take('seconds')
+            if timed and value is not None:
+                self.result.seconds.append(value)
+
+    def finish(self):
+        """Ask for the peak memory; the process ends."""
+        if not self.result.skipped:
+            self.connection.send('end')
+            value = self.take('peak')
+            if value is not None:
+                self.result.peak = value
+
+    def close(self):
+        """End the process, whatever it does."""
+        self.connection.close()
+        self.process.join(2 if self.process.is_alive() else None)
+        if self.process.is_alive():
+            self.process.terminate()
+            self.process.join()
+
+
+def find(results, form, precision):
+    """The result of a form; None where it was not measured."""
+    return next((v for v in results if v.job.form == form and v.job.precision == precision and not v.skipped), None)
+
+
+def verdicts(case, results):
+    """The figures to reach and what was measured.
+
+    Args:
+        case (Case): The case.
+        results (list[Result]): Of it.
+
+    Returns:
+        list[tuple]: (what, ratio, highest ratio allowed). Those that were not measured are left out.
+    """
+    targets = case.targets
+    if not targets:
+        return []
+    if results[0].job.device != 'cpu':
+        ours, plain = (find(results, v, 'bf16') for v in (OURS_COMPILED, PLAIN_COMPILED))
+        if (case.network, case.task) != ('memnet', 'train') or not (ours and plain):
+            return []
+        return [('time, bf16, both with torch.compile, to plain', ours.median / plain.median, GPU_TRAINING)]
+    best = OURS_DEPLOY if any(v.job.form == OURS_DEPLOY for v in results) else OURS
+    small = OURS_RECOMPUTE if any(v.job.form == OURS_RECOMPUTE for v in results) else best
+    plain, convolutions = find(results, PLAIN, 'fp32'), find(results, CONVOLUTIONS, 'fp32')
+    rows = []
+    for precision in ('fp32', 'bf16'):
+        ours = find(results, best, precision)
+        if not ours:
+            continue
+        rows.append((f'time, {best}, {precision}, to plain fp32', ours.median / plain.median, targets[precision]))
+        others = [find(results, v, precision) for v in (PLAIN_LAST, PLAIN_COMPILED, PLAIN_ONNX)]
+        fastest = min((v for v in others if v), key=lambda v: v.median, default=None)
+        if fastest:
+            label = f'time, {best}, {precision}, to the fastest other ({fastest.job.form})'
+            rows.append((label, ours.median / fastest.median, ALTERNATIVES))
+    ours = find(results, small, 'fp32')
+    if ours:
+        rows.append((f'memory, {small}, fp32, to plain fp32', ours.peak / plain.peak, targets['memory']))
+    ours = find(results, best, 'fp32')
+    if ours and convolutions and 'convolutions' in targets:
+        label = f'time, {best}, fp32, to the convolutions alone'
+        rows.append((label, ours.median / convolutions.median, targets['convolutions']))
+    return rows

@@ -1,0 +1,90 @@
+"""Does the LMDB pipeline keep up with training?"""
+import itertools
+import time
+import torch
+import yaml
+from torch.utils.data import DataLoader
+
+from basicsr.data.data_sampler import EnlargedSampler
+from ..archs.memnet_arch import MemNet
+from ..data.noisy_image_dataset import NoisyImageDataset
+from ..data.sampling import EpochSampler, SeededDataset
+from ..engine.speed import SpeedMeter
+from ..errors import UsageError
+from .benchmark_jobs import NARROW
+
+COLUMNS = ('what', 'pictures per second', 'share of waiting for data')
+ROUNDS = 3  # so many times the loader's reserve is used up, else the reserve is what is measured
+WAIT = 0.02  # share of waiting to stay below
+
+
+def measure_pipeline(lmdb, option_file, device, quick=False):
+    """Pictures per second of the loader alone, of training from memory, and of training from the loader.
+
+    Args:
+        lmdb (str): LMDB of clean pictures.
+        option_file (str): Training options of a MemNet for denoising: patch, batch, workers and network are taken.
+        device (str): Where to train.
+        quick (bool): A narrow network and few steps. Default: False.
+
+    Returns:
+        list[tuple]: (what, pictures per second, share of waiting or None).
+
+    Raises:
+        UsageError: Options of something else, or an LMDB that cannot be read.
+    """
+    with open(option_file, encoding='utf-8') as f:
+        opt = yaml.safe_load(f)
+    data, network = opt['datasets']['train'], dict(opt['network_g'])
+    if data['type'] != 'NoisyImageDataset' or network.pop('type') != 'MemNet':
+        raise UsageError(f'{option_file}: give the options of a training of MemNet for denoising')
+    if quick:
+        network, data = {**network, **NARROW['memnet']}, {**data, 'num_worker_per_gpu': 1, 'batch_size_per_gpu': 2}
+    dataset = NoisyImageDataset({**data, 'dataroot_gt': lmdb, 'io_backend': {'type': 'lmdb'}, 'phase': 'train'})
+    batch, workers = data['batch_size_per_gpu'], data['num_worker_per_gpu']
+    steps = 3 if quick else ROUNDS * max(1, 2 * workers)  # a DataLoader has two batches of each worker in reserve
+
+    def batches():
+        ratio = (steps + 1) * batch / len(dataset)
+        sampler = EpochSampler(EnlargedSampler(dataset, 1, 0, ratio), ratio, batch, batch, seed=0)
+        return itertools.islice(DataLoader(SeededDataset(dataset), batch, sampler=sampler, num_workers=workers), None)
+
+    loader = batches()
+    first = next(loader)
+    start = time.perf_counter()
+    rest = sum(len(v['lq']) for v in loader)
+    rows = [(f'loader alone ({workers} workers, batch {batch}, patch {data["gt_size"]})',
+             rest / (time.perf_counter() - start), None)]
+
+    torch.manual_seed(0)
+    net = MemNet(**network).to(device)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
+
+    def train(source):
+        meter = None
+        for item in source:
+            if meter:
+                meter.data_came()
+            lq, gt = item['lq'].to(device), item['gt'].to(device)
+            optimizer.zero_grad(set_to_none=True)
+            sum((v - gt).square().mean() for v in net(lq)).backward()
+            optimizer.step()
+            if lq.is_cuda:
+                torch.cuda.synchronize()
+            if meter:
+                meter.step_done(len(lq))
+            else:
+                meter = SpeedMeter()  # the first step warms up
+        return meter.read()
+
+    rows.append(('training from memory', train([first] * (1 + max(2, steps // 4)))['img_s'], None))
+    figures = train(batches())
+    rows.append(('training from the loader', figures['img_s'], figures['data_wait']))
+    return rows
+
+
+def rows_of(measured):
+    """Rows of the Markdown table."""
+    rows = [[what, f'{speed:.1f}', '–' if wait is None else f'{wait:.2%}'] for what, speed, wait in measured]
+    wait = measured[-1][2]
+    return rows + [[f'waiting below {WAIT:.0%}', '', 'yes' if wait < WAIT else 'no']]

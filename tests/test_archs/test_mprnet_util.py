@@ -1,0 +1,70 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from memnet_basicsr.archs.mprnet_util import (CAB, Resample, SharedPReLU, channels_last, conv1x1, merge_columns,
+                                              merge_rows, split_columns, split_rows, upsample)
+
+
+@pytest.mark.parametrize('slope', [0.25, 1.5, 0., -0.5])
+def test_prelu_is_torchs(slope):
+    ours, torchs = SharedPReLU().double(), nn.PReLU().double()
+    results = []
+    for act in (ours, torchs):
+        nn.init.constant_(act.weight, slope)
+        x = torch.linspace(-2, 2, 31, dtype=torch.float64).view(1, 1, 1, 31).requires_grad_()
+        out = act(1 * x) * torch.arange(31)
+        out.sum().backward()
+        results.append((out.detach(), x.grad, act.weight.grad))
+    for one, two in zip(*results):
+        torch.testing.assert_close(one, two)
+
+
+def test_prelu_leaves_a_plain_trace():
+    graph = torch.jit.trace(nn.Sequential(nn.Conv2d(1, 1, 1), SharedPReLU()), torch.rand(1, 1, 4, 4)).inlined_graph
+    assert 'aten::prelu' in str(graph) and 'PythonOp' not in str(graph)
+
+
+@pytest.mark.parametrize('num', [1, 2, 3])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_split_and_merge(num, layout):
+    x = torch.rand(num, 3, 8, 6).contiguous(memory_format=layout)
+    halves, sides = split_rows(x), split_columns(x)
+    for n in range(num):
+        assert torch.equal(halves[2 * n], x[n, :, :4]) and torch.equal(halves[2 * n + 1], x[n, :, 4:])
+    assert torch.equal(sides, torch.cat([x[..., :3], x[..., 3:]]))
+    for back in (merge_rows(halves), merge_columns(sides)):
+        assert torch.equal(back, x) and back.is_contiguous(memory_format=layout)
+    if layout == torch.channels_last:  # views of the same memory
+        assert halves.data_ptr() == merge_rows(halves).data_ptr() == x.data_ptr()
+
+
+def test_channels_last_of_one_channel():
+    x = torch.rand(2, 1, 8, 6)
+    conv = nn.Conv2d(1, 4, 3, padding=1)
+    assert conv(channels_last(x)).stride() == (4 * 48, 1, 24, 4)
+    assert torch.equal(channels_last(x), x)
+
+
+def test_merged_convolutions_and_the_cheaper_order():
+    torch.manual_seed(0)
+    one, two = Resample(6, 5, 2), Resample(5, 3, 2)
+    last = nn.Conv2d(3, 7, 1, bias=False)
+    x = torch.rand(2, 6, 5, 4)
+    torch.testing.assert_close(one(x), one.conv(upsample(x)))
+    torch.testing.assert_close(upsample(upsample(conv1x1(x, one.conv, two.conv, last))), last(two(one(x))))
+    down, x = Resample(6, 5, 0.5), torch.rand(2, 6, 8, 4)
+    torch.testing.assert_close(
+        down(x), down.conv(F.interpolate(x, scale_factor=0.5, mode='bilinear', align_corners=False)))
+
+
+@pytest.mark.parametrize('bias', [False, True])
+def test_block_without_gradients_is_the_block_with(bias):
+    block = CAB(8, 3, 4, bias, SharedPReLU(), recompute=False)
+    x = torch.randn(2, 8, 6, 7)
+    with torch.no_grad():
+        res = block.body(x)
+        expected = x + res * block.CA.conv_du(F.adaptive_avg_pool2d(res, 1))
+        torch.testing.assert_close(block(x), expected)
+    torch.testing.assert_close(block(x), expected)

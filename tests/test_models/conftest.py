@@ -1,0 +1,5 @@
+import torch
+
+import memnet_basicsr  # noqa: F401  (before any import of basicsr)
+
+torch.set_num_threads(1)

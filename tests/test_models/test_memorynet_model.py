@@ -1,0 +1,164 @@
+import pytest
+import torch
+from basicsr.models import build_model
+from collections import OrderedDict
+from copy import deepcopy
+
+from memnet_basicsr.archs.memory_util import HierarchicalMemory
+from memnet_basicsr.errors import UsageError
+
+NETWORK = dict(type='MemoryNet', num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1, reconstruction=True,
+               memory_opt=dict(num_feat=8, num_class=2, num_part=3))  # yapf: disable
+
+
+def options(tmp_path, network_c=True, network=NETWORK, **train):
+    opt = OrderedDict(
+        name='tiny',
+        model_type='MemoryNetModel',
+        num_gpu=0,
+        dist=False,
+        rank=0,
+        world_size=1,
+        is_train=True,
+        manual_seed=0,
+        iters_per_epoch=10,
+        datasets={'train': {}},
+        network_g=deepcopy(network),
+        path={k: str(tmp_path) for k in ('models', 'training_states', 'log', 'visualization')},
+        logger={'print_freq': 1},
+        train=dict(
+            total_iter=10,
+            optim_g=dict(type='Adam', lr=1e-3),
+            optim_c=dict(type='Adam', lr=1e-3),
+            scheduler=dict(type='WarmupCosineLR', T_max=10),
+            pixel_opt=dict(type='MultiOutputLoss', losses=[dict(type='L1Loss'), dict(type='EdgeLoss')]),
+            reconstruction_opt=dict(type='MSELoss'),
+            contrast_opt=dict(type='ThreeClassContrastiveLoss', local_weight=0.5),
+        ))
+    opt['train'].update(train)
+    if network_c:
+        opt['network_c'] = dict(type='ContrastEncoder', num_feat=4, num_down=2, num_embed=6)
+    return opt
+
+
+def model_of(*args, **kwargs):
+    torch.manual_seed(0)
+    model = build_model(options(*args, **kwargs))
+    generator = torch.Generator().manual_seed(1)
+    gt = torch.rand(2, 3, 16, 16, generator=generator)
+    model.feed_data(dict(lq=(gt + 0.1 * torch.randn(2, 3, 16, 16, generator=generator)), gt=gt))
+    return model
+
+
+def moved(before, net):
+    return {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def snapshot(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def test_every_term_is_trained_and_logged(tmp_path):
+    model = model_of(tmp_path)
+    before, before_c = snapshot(model.net_g), snapshot(model.net_c)
+    model.optimize_parameters(1)
+    log = model.get_current_log()
+    terms = ('l_l1', 'l_edge', 'l_reconstruction', 'l_contrast', 'l_contrast_encoder', 'l_contrast_local')
+    assert all(log[name] > 0 for name in terms)
+    assert log['contrast_ratio'] == pytest.approx(log['l_contrast'] / log['l_reconstruction'])
+    for level in ('part', 'instance', 'semantic'):
+        assert 0 <= log[f'entropy_{level}'] <= 1
+    mse = ((model.output[0].detach() - model.gt)**2).mean()
+    assert log['psnr_1'] == pytest.approx(float(-10 * torch.log10(mse)), abs=1e-4)
+    assert 'head.weight' in moved(before, model.net_g) and 'memory.weight' in moved(before, model.net_g)
+    assert moved(before_c, model.net_c) == set(before_c)
+
+
+def test_the_restorer_cannot_bend_the_encoder(tmp_path):
+    model = model_of(
+        tmp_path, contrast_opt=dict(type='ThreeClassContrastiveLoss', encoder_weight=0.), reconstruction_opt=None)
+    before = snapshot(model.net_c)
+    model.optimize_parameters(1)
+    assert moved(before, model.net_c) == set()
+    assert all(p.requires_grad for p in model.net_c.parameters())
+
+
+def test_contrast_changes_the_restorers_gradient(tmp_path):
+    grads = {}
+    for weight in (0., 1.):
+        model = model_of(
+            tmp_path, contrast_opt=dict(type='ThreeClassContrastiveLoss', restorer_weight=weight), ema_decay=0)
+        model.optimize_parameters(1)
+        grads[weight] = model.net_g.tail.weight.grad.clone()
+    assert not torch.allclose(grads[0.], grads[1.])
+
+
+def test_recording_trains_the_memory_on_clean_pictures_alone(tmp_path):
+    model = model_of(tmp_path, recording_iter=1)
+    before, before_c = snapshot(model.net_g), snapshot(model.net_c)
+    model.optimize_parameters(1)
+    changed = moved(before, model.net_g)
+    assert 'memory.weight' in changed and 'head.weight' in changed
+    # the one PReLU of the network stands in every block, so that it has names in all stages
+    assert not any(name.startswith(('stage3', 'tail', 'stage2')) for name in changed if before[name].numel() > 1)
+    assert not moved(before_c, model.net_c)
+    assert 'l_l1' not in model.get_current_log()
+    model.optimize_parameters(2)
+    assert 'tail.weight' in moved(before, model.net_g)
+
+
+def test_the_last_stage_can_be_the_encoder(tmp_path):
+    model = model_of(tmp_path, network_c=False)
+    assert model.net_c is None
+    model.optimize_parameters(1)
+    assert {'l_contrast', 'l_contrast_encoder', 'l_contrast_local'} <= set(model.log_dict)
+
+
+def test_the_encoder_is_saved_and_resumed(tmp_path):
+    model = model_of(tmp_path)
+    model.optimize_parameters(1)
+    model.save(0, 1)
+    state = torch.load(tmp_path / '1.state', weights_only=True)
+    opt = options(tmp_path)
+    opt['path'].update(pretrain_network_g=str(tmp_path / 'net_g_1.pth'),
+                       pretrain_network_c=str(tmp_path / 'net_c_1.pth'))  # yapf: disable
+    again = build_model(opt)
+    again.resume_training(state)
+    again.feed_data(dict(lq=model.lq, gt=model.gt))
+    for m in (model, again):
+        m.optimize_parameters(2)
+    assert not moved(snapshot(model.net_c), again.net_c) and not moved(snapshot(model.net_g), again.net_g)
+
+
+def test_abnormality_is_the_error_of_the_reconstruction(tmp_path):
+    model = model_of(tmp_path)
+    model.opt['val'] = {'abnormality': True}
+    model.test()
+    visuals = model.get_current_visuals()
+    net = model.net_g.eval()
+    with torch.no_grad():
+        expected = (net.reconstruct(model.lq) - model.lq).abs().mean(1, keepdim=True)
+    assert torch.equal(visuals['abnormality'], expected)
+
+
+def test_failures_are_told_once(tmp_path, caplog):
+    model = model_of(tmp_path)
+    for module in model.net_g.modules():
+        if isinstance(module, HierarchicalMemory):
+            module.log_temperature.data.fill_(5.)  # all but uniform
+    with caplog.at_level('WARNING', logger='basicsr'):
+        for k in range(2):
+            model.optimize_parameters(k + 1)
+            model.get_current_log()
+    assert len([r for r in caplog.records if 'all but uniform' in r.message]) == 1, [r.message for r in caplog.records]
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(network=dict(type='MSRResNet', num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=2)),
+     'MSRResNet has no method reconstruct'),
+    (dict(optim_c=None), 'optim_c is missing'),
+    (dict(reconstruction_opt=None, recording_iter=3), 'recording_iter needs reconstruction_opt'),
+])  # yapf: disable
+def test_what_does_not_fit_is_told(tmp_path, change, message):
+    with pytest.raises(UsageError, match=message):
+        build_model(options(tmp_path, **change))
