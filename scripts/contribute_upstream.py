@@ -235,7 +235,7 @@ def target(path):
     return path.with_name(path.name.replace(*RENAMED))
 
 
-def rewritten(path, moving):
+def rewritten(path, moved):
     """Text of a file as BasicSR gets it, its imports not yet in order."""
     text = (ROOT / path).read_text(encoding='utf-8')
     if path.parts[0] == OURS:
@@ -245,7 +245,6 @@ def rewritten(path, moving):
         text = re.sub(pattern, new, text)
     text = re.sub(rf'\b{OURS}/(\w+)', lambda v: f'basicsr/{PLACES[v[1]].replace(".", "/")}'
                   if v[1] in PLACES else v[0], text)  # yapf: disable
-    moved = {module_name(v) for v in moving}
     return re.sub(rf'\b{OURS}(\.\w+)+', lambda v: renamed(v[0], moved), text)
 
 
@@ -321,12 +320,15 @@ def new_files(tree, names):
     # isort takes `tests` for a package of the tree when it runs there
     config = isort.Config(settings_file=str(tree / 'setup.cfg'), known_first_party=('basicsr', 'tests'))
     moving = moving_files(tree, names, allowed_modules(tree))
+    package = [v.relative_to(ROOT) for v in (ROOT / OURS).rglob('*.py')]
+    package = [v for v in package if v.with_suffix('').parts[1] in PLACES]
+    moved = {module_name(v) for v in package if v in moving or (tree / target(v)).is_file()}
     files = {}
     for path in moving:
         if path.suffix == '.npz':
             files[target(path)] = (ROOT / path).read_bytes()
             continue
-        text = rewritten(path, moving)
+        text = rewritten(path, moved)
         files[target(path)] = (isort.code(text, config=config) if path.suffix == '.py' else text).encode()
     amended = set()
     for folder in sorted({v.parts[1] for v in moving if v.parts[0] == OURS and len(v.parts) == 3}):

@@ -149,7 +149,8 @@ def growth_cases(reference, networks, tasks, device, threads, quick=False):
             batch, channels, height, width = SHAPES[network, task][quick]
             ours = OURS_DEPLOY if task == 'infer' and has_deploy(network) else OURS
             if task == 'infer':
-                shapes = [(1, channels, h // (8 if quick else 1), w // (8 if quick else 1)) for h, w in GROWTH_SIZES]
+                shrink = 64 if quick else 8  # the plain MemoryNet takes multiples of 8
+                shapes = [(1, channels, h // shrink * 8, w // shrink * 8) for h, w in GROWTH_SIZES]
             else:
                 shapes = [(round(batch * v), channels, height, width) for v in GROWTH_BATCHES if batch * v >= 1]
             for shape in shapes:
@@ -206,7 +207,7 @@ def _context(quick):
     methods = multiprocessing.get_all_start_methods()
     if quick and 'forkserver' in methods:
         context = multiprocessing.get_context('forkserver')
-        context.set_forkserver_preload([serve.__module__])
+        context.set_forkserver_preload([serve.__module__, 'torch._dynamo'])
         return context
     return multiprocessing.get_context('spawn')
 

@@ -8,6 +8,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
+from ..analysis import training_figures
 from ..engine import checkpoint
 from ..engine.distributed import gather
 from ..engine.json_lines import count_lines, keep_lines
@@ -180,6 +181,9 @@ class RestorationModel(SRModel):
                     Validation(self, dataloader).run(current_iter, tb_logger, save_img)
                 except StopAsked as asked:
                     self._leave(current_iter, asked.args[0])
+            if tb_logger and name == next(iter(self._validation_sets())):  # once for all sets
+                for key, value in training_figures(self.net_to_validate()).items():
+                    tb_logger.add_scalar(f'figures/{key}', value, current_iter)
             self.validated[name] = current_iter
         if self.pending and not self._missing(self.pending[1]):
             self._write(*self.pending)
