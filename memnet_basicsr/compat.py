@@ -56,7 +56,7 @@ def provide_torchvision_operators():
     tried again. Acts only when torch is a CPU build and the import has failed with that error.
     """
     try:
-        import torchvision  # noqa: F401
+        import torchvision
         return
     except RuntimeError as error:
         import torch
@@ -93,7 +93,7 @@ def _basicsr_mentions(word):
     spec = importlib.util.find_spec('basicsr')
     if spec is None:
         raise ImportError('BasicSR is not installed: pip install basicsr')
-    path = osp.join(list(spec.submodule_search_locations)[0], 'data', 'degradations.py')
+    path = osp.join(next(iter(spec.submodule_search_locations)), 'data', 'degradations.py')
     with open(path, encoding='utf-8') as f:
         return word in f.read()
 

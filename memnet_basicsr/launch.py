@@ -69,7 +69,6 @@ def _wrap(stock):
         if from_pipeline:
             sys.excepthook = partial(_excepthook, sys.excepthook)
             threading.excepthook = partial(_thread_excepthook, threading.excepthook)
-            atexit.register(_end_workers)
         compat.accept_local_rank_spelling(sys.argv)
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument('-opt', type=str)
@@ -328,7 +327,11 @@ def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, 
     start = run_opt.get('resume_position', (0, 0))
     sampler = EpochSampler(sampler, ratio, batch_size, loader_batch_size, seed, start)
     run_opt['iters_per_epoch'] = sampler.num_iter
+    # workers prefetch anyway; BasicSR's prefetching thread shares this process's generators and hangs when reading fails
+    dataset_opt = {**dataset_opt, 'prefetch_mode': None}
     loader = stock_data.build_dataloader(SeededDataset(dataset), dataset_opt, num_gpu, dist, sampler, seed)
     loader.generator = torch.Generator()  # else each epoch's start draws from the network's generator
+    atexit.unregister(_end_workers)
+    atexit.register(_end_workers)
     loader.worker_init_fn = leave_signals_to_parent  # SeededDataset seeds
     return loader

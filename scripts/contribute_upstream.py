@@ -30,6 +30,7 @@ PLACES = {
     'losses': 'losses',
     'metrics': 'metrics',
     'models': 'models',
+    'analysis': 'utils.analysis',
     'engine': 'utils.engine',
     'inference': 'utils.inference',
     'errors': 'utils.errors',
@@ -51,13 +52,13 @@ NETWORKS = dict(
         scripts=('prepare_gopro', 'prepare_istd', 'prepare_raindrop', 'prepare_rice')))
 
 # of these the tests move that use nothing but what moves or is there already
-TESTS = ('test_archs/test_memnet_arch', 'test_archs/test_memory_util', 'test_archs/test_memorynet_arch',
-         'test_archs/test_memory_augmented_arch', 'test_data/test_degraded_image_datasets', 'test_data/test_lmdb_util',
-         'test_data/test_paired_masked_dataset', 'test_engine/test_optim', 'test_engine/test_step',
-         'test_inference/test_inference', 'test_losses/test_contrastive_loss', 'test_losses/test_edge_loss',
-         'test_losses/test_multi_output_loss', 'test_losses/test_multi_supervised_loss', 'test_losses/test_psnr_loss',
-         'test_metrics/test_metrics', 'test_models/test_restoration_model', 'test_scripts/test_create_lmdb',
-         'test_scripts/test_prepare_pairs')  # yapf: disable
+TESTS = ('test_analysis/test_gate_norms', 'test_archs/test_memnet_arch', 'test_archs/test_memory_augmented_arch',
+         'test_archs/test_memory_util', 'test_archs/test_memorynet_arch', 'test_data/test_degraded_image_datasets',
+         'test_data/test_lmdb_util', 'test_data/test_paired_masked_dataset', 'test_engine/test_optim',
+         'test_engine/test_step', 'test_inference/test_inference', 'test_losses/test_contrastive_loss',
+         'test_losses/test_edge_loss', 'test_losses/test_multi_output_loss', 'test_losses/test_multi_supervised_loss',
+         'test_losses/test_psnr_loss', 'test_metrics/test_metrics', 'test_models/test_restoration_model',
+         'test_scripts/test_create_lmdb', 'test_scripts/test_prepare_pairs')  # yapf: disable
 FIXTURES = ('test_data', 'test_metrics')  # folders whose conftest.py their tests need
 NO_OPTIONS = ('_demo', '_small')  # they belong to the demo and to the weights that come with the plug-in
 
@@ -78,7 +79,7 @@ stays in the plug-in:
   checks of option files, errors in one line                                               engine/options.py, launch.py
   resuming on CPUs and from the newest state that can be read, torchrun without GPUs       compat.py
   Restorer, memnet-restore, weights with a description (safetensors), ONNX                 inference/
-  figures about networks and runs, mmengine's registry                                     analysis/, mmengine.py
+  drawings and measurements of networks and runs, mmengine's registry                      analysis/, mmengine.py
 what moves needs Python 3.10 and torch 2.3"""
 
 # modules of BasicSR's requirements whose name is another
@@ -182,6 +183,23 @@ def strings(path):
     return {v.value for v in nodes if isinstance(v, ast.Constant) and isinstance(v.value, str)}
 
 
+def lacks_fixtures(test):
+    """Whether a test takes fixtures from a conftest.py that does not move."""
+    folders = ['tests'] if test.parent.name in FIXTURES else ['tests', test.parent]
+    conftests = [v for v in (ROOT / folder / 'conftest.py' for folder in folders) if v.is_file()]
+    absent = {name for v in conftests for name in fixtures(v.read_text(encoding='utf-8'))}
+    text = (ROOT / test).read_text(encoding='utf-8')
+    own = fixtures(text).union(*(v.split(', ') for v in re.findall(r"parametrize\(\s*'([^']*)'", text)))
+    functions = [v for v in ast.parse(text).body if isinstance(v, ast.FunctionDef)]
+    taken = {arg.arg for v in functions if v.name.startswith('test_') or v.name in own for arg in v.args.args}
+    return bool(taken & absent - own)
+
+
+def fixtures(text):
+    """Names of the fixtures that a file defines."""
+    return set(re.findall(r'^@pytest\.fixture\b.*\n(?:@.*\n)*def (\w+)', text, flags=re.MULTILINE))
+
+
 def moving_files(tree, names, known):
     """Our files that move with the networks.
 
@@ -205,7 +223,7 @@ def moving_files(tree, names, known):
                        'tests')
         own = {v for v in used if v.parts[0] == 'tests'}
         used |= {by_name[v] for path in own for v in strings(path) & by_name.keys()}
-        if all(v in found or (tree / target(v)).is_file() for v in used - own):
+        if all(v in found or (tree / target(v)).is_file() for v in used - own) and not lacks_fixtures(test):
             tests |= own
     text = ''.join((ROOT / v).read_text(encoding='utf-8') for v in tests)
     found |= tests | {v.relative_to(ROOT) for v in (ROOT / 'tests' / 'data').iterdir() if v.name in text}
@@ -449,6 +467,9 @@ def contribute(tree, names, dry_run=False, force=False):
 
     for path, kind in kinds.items():
         print(f'{kind:9}{path}')
+    for path in (Path('tests', f'{v}.py') for v in TESTS):
+        if target(path) not in files:
+            print(f'{"stays":9}{path}')
     print(STAYS)
     changed = {path: files[path] for path, kind in kinds.items() if kind != 'same'}
     if dry_run or not changed:

@@ -1,5 +1,4 @@
 """Fresh virtual environments with the plug-in, BasicSR's source archive, and tiny runs; shared by the whole suite."""
-import atexit
 import copy
 import cv2
 import json
@@ -95,7 +94,8 @@ def new_project(tmp_path_factory):
 def wheel_environment(new_environment, new_project):
     """After `pip install .`; not to be changed."""
     environment = new_environment()
-    environment.install('.', cwd=new_project())
+    environment.source = new_project()
+    environment.install('.', cwd=environment.source)
     return environment
 
 
@@ -179,7 +179,6 @@ def pipeline(tmp_path, monkeypatch, write_options):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
     monkeypatch.setattr(threading, 'excepthook', threading.excepthook)
-    monkeypatch.setattr(atexit, 'register', lambda function, *args: function)
     handlers = {v: signal.getsignal(v) for v in (signal.SIGINT, signal.SIGTERM)}
 
     def call(opt, *args, test=False):

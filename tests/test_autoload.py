@@ -34,7 +34,8 @@ def editable_imports(environment, cwd):
     finder = [v[:-len('.py')] for v in environment.files() if v.startswith('__editable__') and v.endswith('.py')]
     if not finder:
         return set()
-    code = f'import site, sys; sys.path.append({str(environment.site_packages)!r}); import {finder[0]}; print(*sys.modules)'
+    code = (f'import site, sys; sys.path.append({str(environment.site_packages)!r}); '
+            f'import {finder[0]}; print(*sys.modules)')
     return set(environment('-I', '-S', '-c', code, cwd=cwd).stdout.split())
 
 
@@ -136,7 +137,7 @@ def test_broken_basicsr_fails_as_it_would(wheel_environment, stand_ins):
 
 
 def test_without_basicsr(wheel_environment, stand_ins, tmp_path):
-    code = (f'import sys; sys.path[:] = [v for v in sys.path if not v.endswith("-packages")]; '
+    code = ('import sys; sys.path[:] = [v for v in sys.path if not v.endswith("-packages")]; '
             'import importlib.util as u; print(u.find_spec("basicsr"))\ntry:\n import basicsr\n'
             'except ModuleNotFoundError as error:\n print(error)')
     assert wheel_environment('-c', code, cwd=tmp_path).stdout == "None\nNo module named 'basicsr'\n"

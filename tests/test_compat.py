@@ -72,7 +72,7 @@ print(json.dumps([results, compat.repairs, rgb_to_grayscale is functional.rgb_to
 
 
 def test_row_1_and_2_on_this_machine(real_import):
-    results, repairs, same = real_import
+    results, repairs, _ = real_import
     assert results['basicsr at first'] is not None
     assert results['torchvision after row 2'] is None
     assert results['basicsr after row 1'] is None
@@ -90,7 +90,7 @@ def test_row_1(real_import):
 
 
 def test_row_2(real_import):
-    results, repairs, same = real_import
+    results, repairs, _ = real_import
     if results['torchvision at first'] is None:
         assert not any(v.startswith('row 2: ') for v in repairs)
         pytest.skip('torchvision imports on this machine: its build fits that of torch')
@@ -123,8 +123,8 @@ def imitation(tmp_path, run_command):
                 'compat.before_basicsr()\ncompat.before_basicsr()\n'
                 'print(json.dumps([compat.repairs, "torchvision.transforms.functional_tensor" in sys.modules]))\n'
                 'import basicsr.data.degradations\n')
-        result = run_command(sys.executable, '-I', '-S', '-c', f'import sys\nsys.path.insert(0, "{tmp_path}/path")\n{code}',
-                             cwd=tmp_path)  # yapf: disable
+        code = f'import sys\nsys.path.insert(0, "{tmp_path}/path")\n{code}'
+        result = run_command(sys.executable, '-I', '-S', '-c', code, cwd=tmp_path)
         if result.returncode:
             return result.stderr.rstrip().splitlines()[-1]
         return json.loads(result.stdout)
@@ -176,7 +176,7 @@ def test_row_4(repairs, options, write_options, monkeypatch, capsys, spelling):
     with pytest.raises(SystemExit):
         stock('/tmp')
     assert 'unrecognized arguments: --local-rank' in capsys.readouterr().err
-    opt, args = stock_options.parse_options('/tmp')
+    _, args = stock_options.parse_options('/tmp')
     assert args.local_rank == 0
     assert [v.split(':')[0] for v in repairs] == ['row 4']
 
@@ -322,7 +322,7 @@ def test_named_state_that_cannot_be_loaded(run, tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     run['path']['resume_state'] = str(path)
-    with pytest.raises(UsageError, match='3.state'):
+    with pytest.raises(UsageError, match=r'3\.state'):
         compat.load_resume_state(run)
 
 

@@ -82,12 +82,11 @@ def test_prefetching_thread_that_dies_ends_the_run(monkeypatch, capsys):
     assert ended == [1] and others[0].exc_type is ZeroDivisionError
 
 
-@pytest.mark.parametrize('workers', [0, 1])
-def test_unreadable_picture(pipeline, options, pictures, tmp_path, workers):
+def test_unreadable_picture(pipeline, options, pictures, tmp_path):
     folder = tmp_path / 'damaged'
     shutil.copytree(pictures, folder)
     (folder / 'p03.png').write_bytes(b'')
-    options['datasets']['train'].update(dataroot_gt=str(folder), num_worker_per_gpu=workers)
+    options['datasets']['train'].update(dataroot_gt=str(folder))
     options['train']['total_iter'] = 10
     with pytest.raises(UsageError, match=r'p03\.png cannot be read'):
         pipeline(options)
@@ -197,11 +196,12 @@ def test_types_of_basicsr_with_suffix_are_known():
 # ---- data -----------------------------------------------------------------------------------------------------------
 
 
-def paired(options, lq, gt, **more):
+def paired(options, lq, gt):
     """BasicSR's own data set and model."""
     options['datasets']['train'] = dict(
-        name='paired', type='PairedImageDataset', dataroot_lq=str(lq), dataroot_gt=str(gt), io_backend=dict(type='disk'),
-        gt_size=12, use_hflip=True, use_rot=True, num_worker_per_gpu=0, batch_size_per_gpu=4, **more)  # yapf: disable
+        name='paired', type='PairedImageDataset', dataroot_lq=str(lq), dataroot_gt=str(gt),
+        io_backend=dict(type='disk'), gt_size=12, use_hflip=True, use_rot=True, num_worker_per_gpu=0,
+        batch_size_per_gpu=4)  # yapf: disable
     options.update(model_type='SRModel')
     options['network_g'] = dict(type='EDSR', num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=1)
     options['train'].update(pixel_opt=dict(type='L1Loss', loss_weight=1.0, reduction='mean'))

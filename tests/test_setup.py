@@ -17,7 +17,8 @@ BUILD = ROOT / 'scripts' / 'basicsr_build'
 
 def test_wheel_holds_the_whole_package(wheel_environment):
     files = wheel_environment.files()
-    wanted = {str(v.relative_to(ROOT)) for v in (ROOT / 'memnet_basicsr').rglob('*.py')}
+    source = wheel_environment.source
+    wanted = {str(v.relative_to(source)) for v in (source / 'memnet_basicsr').rglob('*') if v.is_file()}
     assert wanted <= files
     assert {'memnet_basicsr_autoload.pth', '_memnet_basicsr_autoload.py'} <= files
     top = {v.split('/')[0] for v in files} - {'basicsr', 'dependencies.pth', '__pycache__'}

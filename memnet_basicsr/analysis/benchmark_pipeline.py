@@ -1,5 +1,4 @@
 """Does the LMDB pipeline keep up with training?"""
-import itertools
 import time
 import torch
 import yaml
@@ -47,7 +46,7 @@ def measure_pipeline(lmdb, option_file, device, quick=False):
     def batches():
         ratio = (steps + 1) * batch / len(dataset)
         sampler = EpochSampler(EnlargedSampler(dataset, 1, 0, ratio), ratio, batch, batch, seed=0)
-        return itertools.islice(DataLoader(SeededDataset(dataset), batch, sampler=sampler, num_workers=workers), None)
+        return iter(DataLoader(SeededDataset(dataset), batch, sampler=sampler, num_workers=workers))
 
     loader = batches()
     first = next(loader)

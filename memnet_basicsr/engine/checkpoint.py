@@ -120,7 +120,7 @@ def write_state(opt, state, labels):
     """
     folder = opt['path']['training_states']
     save_whole(plain(state), osp.join(folder, f'{state["iter"]}.state'))
-    keep_last = opt['train'].get('keep_last')
+    keep_last = int(opt['train'].get('keep_last') or 0)
     for iteration in sorted(saved_iterations(folder))[:-keep_last] if keep_last else []:
         os.remove(osp.join(folder, f'{iteration}.state'))
         for label in labels:

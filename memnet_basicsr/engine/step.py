@@ -33,7 +33,7 @@ class TrainStep:
         self.optimizer = optimizer
         self.device_type = device.type
         self.dtype = DTYPES[opt.get('precision', 'fp32')]
-        self.accumulate = opt.get('accumulate', 1)
+        self.accumulate = int(opt.get('accumulate', 1))
         self.clip = opt.get('grad_clip') or ({'norm': 0.01} if opt.get('use_grad_clip') else {})
         self.patience = opt.get('nonfinite_patience', 10)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)

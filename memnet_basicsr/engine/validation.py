@@ -85,7 +85,7 @@ class Validation:
     def _validate_share(self, current_iter, tb_logger, save_img):
         """Figures of every n-th picture: position in the data set -> (name of the picture, figures)."""
         rank, world_size = self.opt['rank'], self.opt['world_size']
-        count = min(len(self.dataset), self._option('max_images') or len(self.dataset))
+        count = min(len(self.dataset), int(self._option('max_images') or len(self.dataset)))
         positions = range(rank, count, world_size)
         loader = torch.utils.data.DataLoader(
             torch.utils.data.Subset(self.dataset, positions), batch_size=1, generator=torch.Generator())

@@ -32,8 +32,8 @@ class Draws(torch.utils.data.Dataset):
         return torch.tensor([index, random.random(), np.random.rand(), torch.rand(()).item()], dtype=torch.float64)
 
 
-def loader(dataset, workers=0, rank=0, world_size=1, batch_size=BATCH, ratio=1, seed=5, model='RestorationModel', num_gpu=0,
-           start=None, **more):  # yapf: disable
+def loader(dataset, workers=0, rank=0, world_size=1, batch_size=BATCH, ratio=1, seed=5, model='RestorationModel',
+           num_gpu=0, start=None, **more):  # yapf: disable
     """A loader as train.py makes it, and the sampler on which train.py sets the epoch."""
     sampler = EnlargedSampler(dataset, world_size, rank, ratio)
     opt = dict(phase='train', batch_size_per_gpu=batch_size, num_worker_per_gpu=workers, dataset_enlarge_ratio=ratio,
@@ -90,7 +90,7 @@ def test_two_processes_see_what_one_with_the_doubled_batch_sees():
 
 
 def test_several_gpus_in_one_process():
-    """DataParallel: the loader's batch is num_gpu times as large, and epochs have the iterations that train.py counts."""
+    """DataParallel: the loader's batch is num_gpu times as large; epochs have the iterations that train.py counts."""
     epochs = loader(Draws(), batch_size=2, num_gpu=2)(range(2))
     assert [len(epoch) for epoch in epochs] == [6, 6]  # ceil(11 / 2), as train.py counts
     assert all(len(batch) == 4 for epoch in epochs for batch in epoch)
@@ -232,14 +232,15 @@ def folders(tmp_path_factory):
 
 def noisy(folders):
     return build_dataset(dict(
-        name='noisy', type='NoisyImageDataset', phase='train', dataroot_gt=str(folders / 'gt'), color='rgb', sigma=[30, 50],
-        io_backend=dict(type='disk'), gt_size=12, use_hflip=True, use_rot=True))  # yapf: disable
+        name='noisy', type='NoisyImageDataset', phase='train', dataroot_gt=str(folders / 'gt'), color='rgb',
+        sigma=[30, 50], io_backend=dict(type='disk'), gt_size=12, use_hflip=True, use_rot=True))  # yapf: disable
 
 
 def paired(folders):
     return build_dataset(dict(
         name='paired', type='PairedImageDataset', phase='train', dataroot_gt=str(folders / 'gt'), scale=1,
-        dataroot_lq=str(folders / 'lq'), io_backend=dict(type='disk'), gt_size=12, use_hflip=True, use_rot=True))  # yapf: disable
+        dataroot_lq=str(folders / 'lq'), io_backend=dict(type='disk'), gt_size=12, use_hflip=True,
+        use_rot=True))  # yapf: disable
 
 
 def collect(epochs):
@@ -262,7 +263,7 @@ def test_data_sets_profit(folders, make, model):
     corners = [v[:, [0, 0, -1, -1], [0, -1, 0, -1]].flatten().tolist() for v in gt]
     views = {(path, tuple(corner)) for path, corner in zip(paths, corners)}
     assert len(views) >= 94  # of 96; 1352 views of each picture, a repetition is rare
-    assert len({path for path in paths[:11]}) == N
+    assert len(set(paths[:11])) == N
     if make is noisy:
         sigma = (lq - gt).flatten(1).std(1) * 255
         low, high = (sigma - 30).abs() < 4, (sigma - 50).abs() < 6

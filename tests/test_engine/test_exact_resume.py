@@ -3,12 +3,14 @@ import contextlib
 import numpy as np
 import os
 import pytest
+import re
 import shutil
 import signal
 import time
 import torch
 from os import path as osp
 
+from memnet_basicsr.engine.stop import StopRequest
 from tests.test_engine.tiny_runs import (assert_same, assert_same_run, load, options, read_metrics, write_options,
                                          write_pictures)
 
@@ -111,6 +113,31 @@ def test_sigterm_and_ctrl_c_save_before_leaving(server, prepared, variant, place
     assert_same_run(whole, folder, LAST[variant])
 
 
+@pytest.mark.parametrize('workers', [0, 2])
+def test_prefetching_and_persistent_workers_change_nothing(server, prepared, workers):
+    whole, folder = prepared('together')
+    changes = dict(datasets__train__prefetch_mode='cpu', datasets__train__num_worker_per_gpu=workers)
+    if workers:
+        changes['datasets__train__persistent_workers'] = True
+    write_options(folder, options(**changes))
+    assert server.run(folder, hook=['send_signal', 'step', 8]) == -signal.SIGKILL, (folder / 'log').read_text()
+    assert server.run(folder, '-opt', 't.yml', '--auto_resume') == 0, (folder / 'log').read_text()
+    assert_same_run(whole, folder, LAST['together'])
+
+
+def test_second_ctrl_c_ends_at_once():
+    handlers = {v: signal.getsignal(v) for v in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        stop = StopRequest()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGINT == stop.agreed(None, False)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_signal_to_all_processes_from_outside(server, prepared, number):
     """A scheduler signals the loader's workers too; they must not take the run down before it has saved."""
@@ -122,8 +149,8 @@ def test_signal_to_all_processes_from_outside(server, prepared, number):
         assert server.wait(pid, 0.02) is None, (folder / 'log').read_text()
     os.killpg(pid, number)
     assert server.wait(pid) == 128 + number, (folder / 'log').read_text()
-    assert 'the state is saved' in (folder / 'log').read_text()
-    assert len(os.listdir(folder / 'experiments/run/training_states')) == 2
+    done = int(re.search(r'after iteration (\d+); the state is saved', (folder / 'log').read_text())[1])
+    assert osp.isfile(folder / f'experiments/run/training_states/{done}.state')
 
 
 def test_kill_at_ten_random_moments(server, prepared, never_stopped):

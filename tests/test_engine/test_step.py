@@ -3,12 +3,13 @@ import copy
 import logging
 import math
 import pytest
+import re
 import torch
 from torch import nn
 
 from memnet_basicsr.engine.step import TrainStep
 from memnet_basicsr.errors import UsageError
-from tests.test_engine.tiny_runs import TinyNetForTests, batch
+from tests.test_engine.tiny_runs import TinyNetForTests, batch, options, write_options, write_pictures
 
 LR = 0.1
 
@@ -191,3 +192,21 @@ def test_non_finite_loss_with_finite_gradient_is_skipped():
     step = TrainStep({}, optimizer, torch.device('cpu'))
     _, done = step(net, (torch.ones(1, 1), ), lambda x: {'l': net(x).sum() + math.inf}, 1)
     assert not done and step.skipped == 1 and net.weight.item() == 1
+
+
+def test_a_run_that_diverges_ends_in_one_line(server, tmp_path):
+    write_pictures(tmp_path)
+    write_options(
+        tmp_path,
+        options(
+            network_g={'type': 'TinyNetForTests'},
+            train__pixel_opt={'type': 'L1Loss'},
+            train__optim_g={
+                'type': 'SGD',
+                'lr': 1e30
+            },
+            train__nonfinite_patience=4,
+            val=None))
+    assert server.run(tmp_path) == 1
+    assert re.match(r'error: iter \d+: 4 steps in a row were not finite \(l_pix (nan|inf)\): lower the learning rate',
+                    (tmp_path / 'log').read_text().splitlines()[-1])
