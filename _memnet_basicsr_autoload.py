@@ -64,7 +64,7 @@ def repair():
     if package is None:
         return
     if name not in sys.modules:
-        file = os.path.join(list(package.submodule_search_locations)[0], 'compat.py')
+        file = os.path.join(next(iter(package.submodule_search_locations)), 'compat.py')
         spec = spec_from_file_location(name, file)
         sys.modules[name] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])

@@ -95,7 +95,7 @@ if __name__ == '__main__':
         extras_require={
             # scikit-image: pictures of the demo and independent checks of metrics
             'tests': ['pytest', 'scikit-image', 'onnx', 'onnxruntime'],
-            'dev': ['ruff', 'yapf', 'isort', 'codespell'],
+            'dev': ['ruff', 'yapf', 'isort', 'codespell', 'flake8'],
         },
         classifiers=[
             'Development Status :: 4 - Beta',

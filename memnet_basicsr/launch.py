@@ -327,7 +327,7 @@ def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, 
     start = run_opt.get('resume_position', (0, 0))
     sampler = EpochSampler(sampler, ratio, batch_size, loader_batch_size, seed, start)
     run_opt['iters_per_epoch'] = sampler.num_iter
-    # workers prefetch anyway; BasicSR's prefetching thread shares this process's generators and hangs when reading fails
+    # workers prefetch anyway; BasicSR's prefetching thread would share this process's generators
     dataset_opt = {**dataset_opt, 'prefetch_mode': None}
     loader = stock_data.build_dataloader(SeededDataset(dataset), dataset_opt, num_gpu, dist, sampler, seed)
     loader.generator = torch.Generator()  # else each epoch's start draws from the network's generator

@@ -240,7 +240,8 @@ def _inference_run(job):
 
 
 def _training_run(job):
-    importlib.import_module('torch._dynamo')  # the optimizer imports it in its first step: that is not the step's memory
+    importlib.import_module(
+        'torch._dynamo')  # the optimizer imports it in its first step: that is not the step's memory
     net, x = _place(build_network(job), job)
     gt = torch.rand_like(x)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)

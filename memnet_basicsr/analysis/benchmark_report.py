@@ -36,7 +36,10 @@ def header(threads, devices, repetitions, quick):
         'process holds after import and building the network (resident on a CPU, of tensors on a GPU), the first '
         'repetition included',
         '- bf16: inference with the network converted (all forms), training with autocast; a training step includes '
-        'AdamW; convolutions alone: all that the plain network executes, in channels_last'
+        'AdamW; convolutions alone: all that the plain network executes, in channels_last',
+        '- torch.compile: on the network in channels_last; compiling is building, so that its memory leaves out what '
+        'the compiler and the first runs keep (gradients, state of AdamW)',
+        '- MemoryNet with `memory: feature` is compared with the plain backbone, which has no memory'
     ]
     if load > BUSY * cores:
         lines.append(f'- **The machine is not idle (load average {load:.2f}): times and their ratios are doubtful.**')

@@ -195,7 +195,7 @@ class MemNet(nn.Module):
         self.memory_blocks = nn.ModuleList(
             MemoryBlock(num_feat, num_recursion, m if long_term else 0, short_term, shared_recursion)
             for m in range(1, num_block + 1))
-        # ReconNet: one convolution for all blocks, a BatchNorm for each
+        # reconstruction: one convolution for all blocks, a BatchNorm for each
         self.recon_norms = _norms(num_block if multi_supervised else 1, num_feat)
         self.recon_conv = nn.Conv2d(num_feat, num_in_ch, 3, padding=1)
         if multi_supervised:

@@ -121,6 +121,8 @@ class Validation:
             images['img2'] = to_image(visuals['gt'], quantize)
         if 'mask' in data:
             images['mask'] = data['mask'][0, 0].double().numpy() * 255.
+        if 'abnormality' in visuals:
+            images['abnormality'] = visuals['abnormality'][0, 0].double().numpy()
         return picture, {
             name: calculate_metric(images, {
                 k: v

@@ -154,17 +154,18 @@ class MemoryNetModel(RestorationModel):
         losses = {k: v for k, v in log.items() if k.startswith('l_') and k != 'l_contrast_encoder'}
         first, total = max(losses, key=losses.get), sum(losses.values())
         flat = [k for k, v in log.items() if k.startswith('entropy_') and v > 0.995]
-        failures = {
-            'uniform': flat and f'the addressing is all but uniform ({", ".join(flat)} above 0.995): the memory tells '
-                       'nothing apart; lower memory_opt: temperature',
-            'dominant': len(losses) > 1 and total > 0 and losses[first] > 0.95 * total
-                        and f'{first} makes up {losses[first] / total:.0%} of the loss: the other terms hardly count',
-            'stages': self.worse_in_a_row >= 5
-                      and f'for {self.worse_in_a_row} logs in a row the final output ({log["psnr_1"]:.2f} dB) is worse '
-                          f'than that of the stage before it ({log["psnr_2"]:.2f} dB)',
-        }  # yapf: disable
-        for name, text in failures.items():
-            if text and name not in self.warned:
+        found = OrderedDict()
+        if flat:
+            found['uniform'] = (f'the addressing is all but uniform ({", ".join(flat)} above 0.995): the memory tells '
+                                'nothing apart; lower memory_opt: temperature')
+        if len(losses) > 1 and total > 0 and losses[first] > 0.95 * total:
+            found['dominant'] = (f'{first} makes up {losses[first] / total:.0%} of the loss: the other terms hardly '
+                                 'count')
+        if self.worse_in_a_row >= 5:
+            found['stages'] = (f'for {self.worse_in_a_row} logs in a row the final output ({log["psnr_1"]:.2f} dB) is '
+                               f'worse than that of the stage before it ({log["psnr_2"]:.2f} dB)')
+        for name, text in found.items():
+            if name not in self.warned:
                 self.warned.add(name)
                 get_root_logger().warning(f'{text} (said once)')
 

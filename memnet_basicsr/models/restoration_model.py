@@ -292,7 +292,7 @@ class RestorationModel(SRModel):
     def _leave(self, done_iter, signal):
         """Save and leave; between two iterations or instead of a validation, so that resuming is exact."""
         if done_iter > 0:
-            self._write(done_iter // self.opt['iters_per_epoch'], done_iter)
+            self._write(done_iter // self.opt.get('iters_per_epoch', done_iter + 1), done_iter)
         get_root_logger().warning(f'Stopped by signal {signal} after iteration {done_iter}; the state is saved. '
                                   'Go on with --auto_resume.')
         sys.exit(128 + signal)

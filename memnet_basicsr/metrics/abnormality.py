@@ -1,0 +1,40 @@
+import numpy as np
+
+from basicsr.utils.registry import METRIC_REGISTRY
+from ..errors import UsageError
+from .pooling import RegionValue
+from .regions import crop, select_region
+
+
+@METRIC_REGISTRY.register()
+def calculate_abnormality_auroc(img, img2, crop_border, mask=None, abnormality=None, mask_threshold=0, **kwargs):
+    """How well a map of abnormality finds the degraded region: area under the ROC curve against the mask.
+
+    The probability that a pixel of the region has a higher value than one outside, ties counting half: (sum of the
+    region's ranks - n (n + 1) / 2) / (n m), n pixels inside and m outside. 0.5 is chance, 1 perfect.
+
+    Args:
+        img (ndarray): Restored picture; its size counts alone.
+        img2 (ndarray): Not used.
+        crop_border (int): Pixels left out at each side.
+        mask (ndarray): (H, W), [0, 255].
+        abnormality (ndarray): (H, W) or (H, W, 1), any range; ``val: abnormality: true`` of MemoryNetModel makes it.
+        mask_threshold (float): Mask values above it are the region. Default: 0.
+
+    Returns:
+        RegionValue: AUROC, [0, 1]; not a number where the mask is empty or full.
+
+    Raises:
+        UsageError: No mask or no map.
+    """
+    if abnormality is None:
+        raise UsageError('calculate_abnormality_auroc needs `val: abnormality: true` and model_type: MemoryNetModel')
+    region = select_region(img.shape, 'shadow', mask, mask_threshold)
+    values = np.asarray(abnormality, np.float64).reshape(img.shape[:2])
+    inside, values = (v.ravel() for v in crop(crop_border, region, values))
+    n, m = int(inside.sum()), int((~inside).sum())
+    if not n or not m:
+        return RegionValue(float('nan'), inside.size)
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return RegionValue((ranks[inside].sum() - n * (n + 1) / 2) / (n * m), inside.size)
