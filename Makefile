@@ -12,7 +12,7 @@ demo: setup
 	@$(BIN)/python -m memnet_basicsr.demo
 
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --durations=15
 
 FILES = memnet_basicsr scripts tests setup.py _memnet_basicsr_autoload.py _memnet_basicsr_restore.py
 

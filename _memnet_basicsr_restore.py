@@ -1,4 +1,4 @@
-"""Entry point of the command ``memnet-restore``: starts the command line without importing torch before it is needed."""
+"""Entry point of the command ``memnet-restore``: starts without importing torch before it is needed."""
 import importlib.util
 import os
 

@@ -9,7 +9,8 @@ Every job has a process of its own; jobs of a case run in turns. You see Markdow
     | MemNet inference, 321x481 | ours, deploy | fp32 | 3.5 | 0.259 | 0.259 | 1.25 | 310.3 | 0.153 |
 
 and the figures to reach. --output writes the same to benchmark.md, and bars to benchmark_<device>.png. --growth adds
-larger pictures and batches, --pipeline whether an LMDB (scripts/data_preparation/create_lmdb.py) keeps up with training.
+larger pictures and batches, --pipeline whether reading an LMDB (scripts/data_preparation/create_lmdb.py makes one)
+keeps up with training.
 """
 import argparse
 import os

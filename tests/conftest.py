@@ -68,9 +68,8 @@ class Environment:
 def copy_project(target):
     """What is built, so that a build leaves nothing in the working tree."""
     target.mkdir()
-    for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', '_memnet_basicsr_autoload.py',
-                 'memnet_basicsr_autoload.pth'):
-        shutil.copy(ROOT / name, target)
+    for path in [*ROOT.glob('*.py'), *ROOT.glob('*.pth'), *ROOT.glob('*.toml'), ROOT / 'README.md', ROOT / 'LICENSE']:
+        shutil.copy(path, target)
     shutil.copytree(ROOT / 'memnet_basicsr', target / 'memnet_basicsr', ignore=shutil.ignore_patterns('__pycache__'))
     return target
 

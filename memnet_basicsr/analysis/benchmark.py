@@ -267,7 +267,7 @@ class Worker:
     def close(self):
         """End the process, whatever it does."""
         self.connection.close()
-        self.process.join(2 if self.process.is_alive() else None)
+        self.process.join(2)
         if self.process.is_alive():
             self.process.terminate()
             self.process.join()

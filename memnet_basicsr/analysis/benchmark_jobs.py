@@ -1,4 +1,5 @@
 """What the benchmark measures. Each job is prepared and run in a process of its own, see benchmark.py."""
+import contextlib
 import ctypes
 import importlib.util
 import io
@@ -103,10 +104,8 @@ def _status(key):
 
 def _trim():
     """Give free memory back to the system, so that it is not taken for held memory."""
-    try:
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError):  # not glibc
-        pass
 
 
 def serve(connection, job):

@@ -84,6 +84,6 @@ def measure_pipeline(lmdb, option_file, device, quick=False):
 
 def rows_of(measured):
     """Rows of the Markdown table."""
-    rows = [[what, f'{speed:.1f}', '–' if wait is None else f'{wait:.2%}'] for what, speed, wait in measured]
+    rows = [[what, f'{speed:.1f}', '-' if wait is None else f'{wait:.2%}'] for what, speed, wait in measured]
     wait = measured[-1][2]
     return rows + [[f'waiting below {WAIT:.0%}', '', 'yes' if wait < WAIT else 'no']]

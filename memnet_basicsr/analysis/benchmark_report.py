@@ -77,20 +77,20 @@ def rows_of(case, results):
         job = result.job
         row = [case.title, job.form, job.precision]
         if result.skipped:
-            rows.append(row + [f'skipped: {result.skipped}'.replace('|', '/')] + ['–'] * 5)
+            rows.append(row + [f'skipped: {result.skipped}'.replace('|', '/')] + ['-'] * 5)
             continue
         row.append(f'{result.median:.3g}')
         for other in (plain, find(results, PLAIN, job.precision), find(results, CONVOLUTIONS, job.precision)):
-            row.append(f'{result.median / other.median:.3f}' if other else '–')
+            row.append(f'{result.median / other.median:.3f}' if other else '-')
         if job.form == CONVOLUTIONS:  # runs on buffers that are there already
-            rows.append(row + ['–', '–'])
+            rows.append(row + ['-', '-'])
         else:
             rows.append(row + [f'{result.peak / MB:.1f}', _ratio(result.peak, plain.peak)])
     return rows
 
 
 def _ratio(value, other):
-    return f'{value / other:.3f}' if other > 0 else '–'
+    return f'{value / other:.3f}' if other > 0 else '-'
 
 
 def verdict_rows(measured):

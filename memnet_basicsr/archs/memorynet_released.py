@@ -1,4 +1,4 @@
-"""Released checkpoints of MemoryNet (https://arxiv.org/abs/2309.01377): their names and shapes are those of MemoryNet."""
+"""Released checkpoints of MemoryNet (https://arxiv.org/abs/2309.01377): names and shapes are MemoryNet's."""
 import re
 
 from ..engine.checkpoint import check_fits, load

@@ -2,9 +2,9 @@
 
 BasicSR's workers draw from generators that are seeded once and are re-created every epoch, so that every epoch repeats
 its crops, flips and noise, and its sampler yields bare indices. Here the sampler yields :class:`SampleIndex`, an
-``int`` that knows its place, and :class:`SeededDataset` seeds the global generators from it around each sample. So any data set
-that draws from ``random``, ``numpy.random`` or ``torch`` gives the same samples for any number of workers or processes,
-no two epochs repeat, and a run that is resumed in the middle of an epoch goes on with the very next sample.
+``int`` that knows its place, and :class:`SeededDataset` seeds the global generators from it around each sample. So any
+data set that draws from ``random``, ``numpy.random`` or ``torch`` gives the same samples for any number of workers or
+processes, no two epochs repeat, and a run that is resumed in the middle of an epoch goes on with the very next sample.
 """
 import math
 import numpy as np

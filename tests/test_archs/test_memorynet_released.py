@@ -35,7 +35,7 @@ def test_gives_a_network_that_reproduces_the_vectors(vectors, tmp_path, prefix):
 
 
 def test_names_what_does_not_fit(vectors, tmp_path):
-    with pytest.raises(UsageError, match='missing tail.weight'):
+    with pytest.raises(UsageError, match=r'missing tail\.weight'):
         convert_released_checkpoint(save(vectors, tmp_path / 'a.pth', '', **{'tail.weight': None}))
     with pytest.raises(UsageError, match='unexpected extra'):
         convert_released_checkpoint(save(vectors, tmp_path / 'b.pth', '', extra=torch.zeros(1)))

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from basicsr.models import build_model
 from collections import OrderedDict
 from copy import deepcopy
 
+from basicsr.models import build_model
 from memnet_basicsr.archs.memory_util import HierarchicalMemory
 from memnet_basicsr.errors import UsageError
 
@@ -24,14 +24,16 @@ def options(tmp_path, network_c=True, network=NETWORK, **train):
         iters_per_epoch=10,
         datasets={'train': {}},
         network_g=deepcopy(network),
-        path={k: str(tmp_path) for k in ('models', 'training_states', 'log', 'visualization')},
+        path={k: str(tmp_path)
+              for k in ('models', 'training_states', 'log', 'visualization')},
         logger={'print_freq': 1},
         train=dict(
             total_iter=10,
             optim_g=dict(type='Adam', lr=1e-3),
             optim_c=dict(type='Adam', lr=1e-3),
             scheduler=dict(type='WarmupCosineLR', T_max=10),
-            pixel_opt=dict(type='MultiOutputLoss', losses=[dict(type='L1Loss'), dict(type='EdgeLoss')]),
+            pixel_opt=dict(type='MultiOutputLoss', losses=[dict(type='L1Loss'),
+                                                           dict(type='EdgeLoss')]),
             reconstruction_opt=dict(type='MSELoss'),
             contrast_opt=dict(type='ThreeClassContrastiveLoss', local_weight=0.5),
         ))
