@@ -112,7 +112,9 @@ class CAB(nn.Module):
     def block(self, x):
         res = self.body(x)
         if not torch.is_grad_enabled():
-            return res.mul_(self.gate(res.mean((2, 3)))).add_(x)
+            mean = F.adaptive_avg_pool2d(res, 1)  # test-time local statistics (inference/) make a map of it
+            gate = self.gate(mean.flatten(1)) if mean.shape[2:] == (1, 1) else self.CA.conv_du(mean)
+            return res.mul_(gate).add_(x)
         # the backward pass of a mean fills a picture with one value per channel, that of a sum only refers to it
         return x + res * self.gate(res.sum((2, 3)) / res[0, 0].numel())
 

@@ -1,5 +1,6 @@
 """What stops a run before data is opened, and how it is said."""
 import pytest
+import re
 
 from memnet_basicsr.engine.options import check_run
 from memnet_basicsr.errors import UsageError
@@ -115,3 +116,21 @@ def test_a_run_stops_in_one_line_before_data_is_opened(server, tmp_path):
     assert lines[-1].startswith('error: t.yml: train: grad_clp: no code reads this option; near: grad_clip')
     assert 'Traceback' not in lines[0] and len(lines) <= 2
     assert not (tmp_path / 'experiments').exists()
+
+
+def test_a_run_that_diverges_ends_in_one_line(server, tmp_path):
+    write_pictures(tmp_path)
+    write_options(
+        tmp_path,
+        options(
+            network_g={'type': 'TinyNetForTests'},
+            train__pixel_opt={'type': 'L1Loss'},
+            train__optim_g={
+                'type': 'SGD',
+                'lr': 1e30
+            },
+            train__nonfinite_patience=4,
+            val=None))
+    assert server.run(tmp_path) == 1
+    assert re.match(r'error: iter \d+: 4 steps in a row were not finite \(l_pix (nan|inf)\): lower the learning rate',
+                    (tmp_path / 'log').read_text().splitlines()[-1])
