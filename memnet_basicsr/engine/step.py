@@ -36,7 +36,10 @@ class TrainStep:
         self.accumulate = int(opt.get('accumulate', 1))
         self.clip = opt.get('grad_clip') or ({'norm': 0.01} if opt.get('use_grad_clip') else {})
         self.patience = opt.get('nonfinite_patience', 10)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
+        # torch before 2.3 scales on GPUs only
+        scaler = getattr(torch.amp, 'GradScaler', None)
+        enabled = self.dtype is torch.float16
+        self.scaler = scaler(device.type, enabled=enabled) if scaler else torch.cuda.amp.GradScaler(enabled=enabled)
         self.parameters = [p for group in optimizer.param_groups for p in group['params']]
         self.skipped = 0  # in all
         self.skipped_in_a_row = 0
