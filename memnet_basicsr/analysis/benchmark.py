@@ -77,7 +77,8 @@ class Case:
 
     @property
     def targets(self):
-        return TARGETS[self.network, self.task] if self.memory in ('none', 'released') else {}
+        wanted = {'memnet': 'none', 'memorynet': 'released'}[self.network]
+        return TARGETS[self.network, self.task] if self.memory == wanted else {}
 
 
 def make_cases(reference, networks, tasks, precisions, device, threads, quick=False, with_compile=False,

@@ -68,7 +68,8 @@ class Job:
 class PeakMemory:
     """Largest memory that this process takes from now on, above what it holds now.
 
-    On a CPU the resident set, on a GPU what tensors take.
+    On a CPU the resident set without the code of libraries, which comes in when it is first used; on a GPU what
+    tensors take.
 
     Args:
         device (str): 'cpu' or a GPU.
@@ -86,12 +87,14 @@ class PeakMemory:
         except OSError:
             pass
         self.base = _status('VmRSS') or peak_memory(self.device)
+        self.code = _status('RssFile') or 0
 
     def read(self):
         """Bytes; not a number where the system does not tell."""
         if self.device.type == 'cuda':
             return torch.cuda.max_memory_allocated() - self.base
-        return (_status('VmHWM') or peak_memory(self.device)) - self.base
+        code = (_status('RssFile') or 0) - self.code
+        return (_status('VmHWM') or peak_memory(self.device)) - self.base - max(code, 0)
 
 
 def _status(key):

@@ -32,9 +32,9 @@ def header(threads, devices, repetitions, quick):
         f'- GPU: {torch.cuda.get_device_name() if "cuda" in devices else "none measured"}',
         f'- torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}',
         f'- load average before the measurement: {load:.2f}',
-        f'- time: median of {repetitions} repetitions in turns after one that is not timed; memory: above what the '
-        'process holds after import and building the network (resident on a CPU, of tensors on a GPU), the first '
-        'repetition included',
+        f'- time: median of {repetitions} repetitions in turns after one that is not timed; memory: peak of all of '
+        'them above what the process holds after import and building the network (on a CPU resident, without code of '
+        'libraries; on a GPU of tensors)',
         '- bf16: inference with the network converted (all forms), training with autocast; a training step includes '
         'AdamW; convolutions alone: all that the plain network executes, in channels_last',
         '- torch.compile: on the network in channels_last; compiling is building, so that its memory leaves out what '

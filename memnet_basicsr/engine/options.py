@@ -17,9 +17,9 @@ from .validation import METRIC_OPTIONS
 _PIPELINE = ('basicsr.train', 'basicsr.test', 'basicsr.utils.options', 'basicsr.utils.logger', 'basicsr.utils.misc',
              'basicsr.utils.dist_util', 'basicsr.data', 'basicsr.models.base_model', 'memnet_basicsr.compat',
              'memnet_basicsr.launch', 'memnet_basicsr.engine.validation', 'memnet_basicsr.engine.step',
-             'memnet_basicsr.engine.optim', 'memnet_basicsr.engine.checkpoint', __name__)
+             'memnet_basicsr.engine.optim', 'memnet_basicsr.engine.checkpoint', 'memnet_basicsr.engine.mixup', __name__)
 # arguments of metrics that the validator fills in
-_METRIC_GIVEN = ('img', 'img2', 'mask', 'kwargs')
+_METRIC_GIVEN = ('img', 'img2', 'mask', 'abnormality', 'kwargs')
 _PATH_PREFIXES = ('pretrain_network_', 'param_key_', 'strict_load_')
 
 

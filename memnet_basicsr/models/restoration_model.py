@@ -12,6 +12,7 @@ from ..analysis import training_figures
 from ..engine import checkpoint
 from ..engine.distributed import gather
 from ..engine.json_lines import count_lines, keep_lines
+from ..engine.mixup import MixUp
 from ..engine.optim import build_optimizer, build_scheduler, parameter_groups
 from ..engine.random_state import get_random_state, set_random_state
 from ..engine.speed import SpeedMeter, peak_memory
@@ -62,6 +63,7 @@ class RestorationModel(SRModel):
         self.step = TrainStep(self.opt['train'], self.optimizer_g, self.device)
         self.stop = StopRequest()
         self.speed = SpeedMeter()
+        self.mixup = MixUp(self.opt['train'])
 
     def model_to_device(self, net):
         train_opt = self.opt.get('train') or {}
@@ -128,6 +130,7 @@ class RestorationModel(SRModel):
         return losses
 
     def optimize_parameters(self, current_iter):
+        self.lq, self.gt = self.mixup(self.lq, self.gt)
         losses, done = self.step(self.net_g, (self.lq, self.gt), self.compute_losses, current_iter)
         self.log_dict = self.reduce_loss_dict(losses)
         if done and self.ema_decay > 0:
