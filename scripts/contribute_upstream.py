@@ -47,18 +47,19 @@ NETWORKS = dict(
         title='MemoryNet',
         package=('archs/memorynet_arch', 'archs/memory_augmented_arch', 'archs/contrast_arch', 'losses/edge_loss',
                  'losses/multi_output_loss', 'losses/contrastive_loss', 'losses/psnr_loss',
-                 'data/paired_masked_dataset', 'metrics/lab_error', 'metrics/luma', 'metrics/masked_literature',
-                 'metrics/region_psnr_ssim', 'metrics/ssim_3d', 'models/memorynet_model'),
+                 'data/paired_masked_dataset', 'metrics/abnormality', 'metrics/lab_error', 'metrics/luma',
+                 'metrics/masked_literature', 'metrics/region_psnr_ssim', 'metrics/ssim_3d', 'models/memorynet_model'),
         scripts=('prepare_gopro', 'prepare_istd', 'prepare_raindrop', 'prepare_rice')))
 
 # of these the tests move that use nothing but what moves or is there already
 TESTS = ('test_analysis/test_gate_norms', 'test_archs/test_memnet_arch', 'test_archs/test_memory_augmented_arch',
          'test_archs/test_memory_util', 'test_archs/test_memorynet_arch', 'test_data/test_degraded_image_datasets',
-         'test_data/test_lmdb_util', 'test_data/test_paired_masked_dataset', 'test_engine/test_optim',
-         'test_engine/test_step', 'test_inference/test_inference', 'test_losses/test_contrastive_loss',
-         'test_losses/test_edge_loss', 'test_losses/test_multi_output_loss', 'test_losses/test_multi_supervised_loss',
-         'test_losses/test_psnr_loss', 'test_metrics/test_metrics', 'test_models/test_restoration_model',
-         'test_scripts/test_create_lmdb', 'test_scripts/test_prepare_pairs')  # yapf: disable
+         'test_data/test_lmdb_util', 'test_data/test_paired_masked_dataset', 'test_engine/test_mixup',
+         'test_engine/test_optim', 'test_engine/test_step', 'test_inference/test_inference',
+         'test_losses/test_contrastive_loss', 'test_losses/test_edge_loss', 'test_losses/test_multi_output_loss',
+         'test_losses/test_multi_supervised_loss', 'test_losses/test_psnr_loss', 'test_metrics/test_abnormality',
+         'test_metrics/test_metrics', 'test_models/test_restoration_model', 'test_scripts/test_create_lmdb',
+         'test_scripts/test_prepare_pairs')  # yapf: disable
 FIXTURES = ('test_data', 'test_metrics')  # folders whose conftest.py their tests need
 NO_OPTIONS = ('_demo', '_small')  # they belong to the demo and to the weights that come with the plug-in
 

@@ -94,7 +94,7 @@ class PeakMemory:
         if self.device.type == 'cuda':
             return torch.cuda.max_memory_allocated() - self.base
         code = (_status('RssFile') or 0) - self.code
-        return (_status('VmHWM') or peak_memory(self.device)) - self.base - max(code, 0)
+        return (_status('VmHWM') or peak_memory(self.device)) - self.base - max(code, 0)  # tiny jobs: of either sign
 
 
 def _status(key):
