@@ -61,7 +61,12 @@ def norm_relu_conv(x, norm, conv, start=0, out=None):
         conv (nn.Conv2d): Convolution of the whole concatenation.
         start (int): First channel of x in the concatenation. Default: 0.
         out (Tensor): Sum over the earlier parts, which x's share is added to in place. Default: None.
+
+    Raises:
+        UsageError: In training, a SyncBatchNorm, which this would compute as an ordinary one.
     """
+    if isinstance(norm, nn.SyncBatchNorm) and norm.training:
+        raise UsageError('MemNet: BatchNorm over several processes is not supported; leave train: sync_batchnorm out')
     channels = slice(start, start + x.shape[1])
     if norm.training and start == 0:
         norm.num_batches_tracked.add_(1)

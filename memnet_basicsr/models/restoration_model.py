@@ -36,6 +36,9 @@ class RestorationModel(SRModel):
     Args:
         opt (dict): Options of the run, as BasicSR parses them. Of ``train:`` it reads also:
             ema_decay (float): Decay of the averaged network, buffers (BatchNorm statistics) included. Default: 0.
+            ema_warmup (bool): The decay is at most (1 + iter) / (10 + iter). Without it the average holds
+                ema_decay^iter of the start, which spoils BatchNorm statistics in runs of some 1000 iterations.
+                Default: False.
             channels_last (bool): Memory format of the network. Default: False.
             compile (bool | str): ``torch.compile`` the network, with that backend if it is named. Default: False.
             sync_batchnorm (bool): BatchNorm over all processes (GPUs only). Default: False.
@@ -134,8 +137,13 @@ class RestorationModel(SRModel):
         losses, done = self.step(self.net_g, (self.lq, self.gt), self.compute_losses, current_iter)
         self.log_dict = self.reduce_loss_dict(losses)
         if done and self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+            self.model_ema(decay=self._ema_decay_at(current_iter))
         self.speed.step_done(len(self.lq) * self.opt['world_size'])
+
+    def _ema_decay_at(self, current_iter):
+        if not self.opt['train'].get('ema_warmup'):
+            return self.ema_decay
+        return min(self.ema_decay, (1 + current_iter) / (10 + current_iter))
 
     @torch.no_grad()
     def model_ema(self, decay=0.999):

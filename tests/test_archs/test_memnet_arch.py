@@ -347,3 +347,10 @@ def test_autocast():
 def test_bad_arguments(kwargs, word):
     with pytest.raises(UsageError, match=word):
         MemNet(**kwargs)
+
+
+def test_refuses_what_it_would_compute_otherwise():
+    net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(MemNet(num_feat=4, num_block=1, num_recursion=1))
+    with pytest.raises(UsageError, match='sync_batchnorm'):
+        net.train()(torch.rand(2, 1, 8, 8))
+    assert net.eval()(torch.rand(1, 1, 8, 8)).shape == (1, 1, 8, 8)

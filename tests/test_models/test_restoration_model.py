@@ -225,6 +225,16 @@ def test_average_holds_buffers_too(tmp_path):
         torch.testing.assert_close(averaged[k].double(), v, rtol=1e-5, atol=1e-6)
 
 
+def test_average_warms_up(tmp_path):
+    model = make(tmp_path, train__ema_decay=0.4, train__ema_warmup=True)
+    expected = {k: v.clone() for k, v in weights(model).items()}
+    for i, decay in ((1, 2 / 11), (2, 3 / 12), (3, 4 / 13), (4, 5 / 14), (5, 6 / 15), (6, 0.4)):
+        train(model, 1, i)
+        expected = {k: decay * v + (1 - decay) * weights(model)[k] for k, v in expected.items()}
+    for name, value in model.net_g_ema.state_dict().items():
+        assert torch.allclose(value, expected[name], rtol=1e-5, atol=1e-7)
+
+
 def test_average_of_shared_parameters_and_constants(tmp_path):
     """MemoryNet has one PReLU under many names; a buffer that never changes must not drift."""
     model = make(tmp_path, network_g=MEMORYNET, train__pixel_opt=MULTI, train__ema_decay=0.9)
