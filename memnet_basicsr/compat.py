@@ -28,6 +28,7 @@ def before_basicsr():
     if 'torchvision' not in sys.modules:
         provide_torchvision_operators()
     provide_functional_tensor()
+    provide_distutils()
 
 
 def after_basicsr():
@@ -77,7 +78,7 @@ def provide_torchvision_operators():
 def provide_functional_tensor():
     """Row 1: ``torchvision.transforms.functional_tensor`` was removed from torchvision; BasicSR 1.4.2 imports it."""
     name = 'torchvision.transforms.functional_tensor'
-    if name in sys.modules or not _basicsr_mentions('functional_tensor'):
+    if name in sys.modules or not _basicsr_mentions('functional_tensor', 'data', 'degradations.py'):
         return
     if importlib.util.find_spec(name) is not None:
         return
@@ -88,12 +89,26 @@ def provide_functional_tensor():
     repairs.append(f'row 1: {name} does not exist any more; rgb_to_grayscale is supplied under that name')
 
 
-def _basicsr_mentions(word):
-    """Whether the file of BasicSR that imported the removed module still does (it was mended after 1.4.2)."""
+def provide_distutils():
+    """Python 3.12 has no ``distutils``; BasicSR compares versions with its LooseVersion.
+
+    Where setuptools is installed it brings one, and nothing is done.
+    """
+    if importlib.util.find_spec('distutils') is not None or not _basicsr_mentions('distutils', 'archs', 'arch_util.py'):
+        return
+    from packaging.version import Version
+    package, module = types.ModuleType('distutils'), types.ModuleType('distutils.version')
+    package.version, module.LooseVersion = module, Version
+    sys.modules.update({'distutils': package, 'distutils.version': module})
+    repairs.append('distutils does not exist any more; LooseVersion is supplied under that name')
+
+
+def _basicsr_mentions(word, *file):
+    """Whether the file of BasicSR that imported a removed module still does (some were mended after 1.4.2)."""
     spec = importlib.util.find_spec('basicsr')
     if spec is None:
         raise ImportError('BasicSR is not installed: pip install basicsr')
-    path = osp.join(next(iter(spec.submodule_search_locations)), 'data', 'degradations.py')
+    path = osp.join(next(iter(spec.submodule_search_locations)), *file)
     with open(path, encoding='utf-8') as f:
         return word in f.read()
 

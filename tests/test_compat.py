@@ -215,7 +215,7 @@ def test_row_5(repairs, one_process_group):
 
     model = base_model.BaseModel(dict(num_gpu=0, is_train=True, dist=True))
     net = torch.nn.Linear(1, 1, bias=False)
-    with pytest.raises(Exception, match='CUDA'):
+    with pytest.raises(Exception, match=r'CUDA|NVIDIA'):
         type(model).model_to_device.__wrapped__(model, net)
     wrapped = model.model_to_device(net)
     assert isinstance(wrapped, torch.nn.parallel.DistributedDataParallel)
@@ -280,7 +280,7 @@ def stock():
 @no_gpu
 def test_row_6(repairs, run, stock):
     run['path']['resume_state'] = osp.join(run['path']['training_states'], '9.state')
-    with pytest.raises(Exception, match='CUDA'):
+    with pytest.raises(Exception, match=r'CUDA|NVIDIA'):
         stock(run)
     state = compat.load_resume_state(run)
     assert state['iter'] == 9 and run['resume_position'] == (1, 9)
@@ -350,3 +350,23 @@ def test_report_without_installation(monkeypatch, repairs):
         'memnet_basicsr: not installed, imported from its folder', '\tRepairs made for BasicSR: 1',
         '\t\trow 0: something'
     ]
+
+
+def test_distutils_where_python_has_none(monkeypatch, repairs):
+    """From Python 3.12 on, without setuptools: the breakage is `import distutils` itself."""
+    for name in [v for v in sys.modules if v.split('.')[0] == 'distutils']:
+        monkeypatch.delitem(sys.modules, name)
+    find_spec = compat.importlib.util.find_spec
+    monkeypatch.setattr(compat.importlib.util, 'find_spec',
+                        lambda name, *args: None if name == 'distutils' else find_spec(name, *args))  # yapf: disable
+    monkeypatch.setattr(sys, 'modules', dict(sys.modules))
+    compat.provide_distutils()
+    version = sys.modules['distutils.version'].LooseVersion
+    assert version('0.9.0') < version('0.13.0') <= version('0.28.0+cpu')
+    assert len(repairs) == 1 and 'distutils' in repairs[0]
+
+
+def test_distutils_is_left_alone_where_it_exists(monkeypatch, repairs):
+    monkeypatch.setattr(compat.importlib.util, 'find_spec', lambda name, *args: object())
+    compat.provide_distutils()
+    assert repairs == []
