@@ -47,6 +47,9 @@ class Environment:
         self.python = folder / 'bin' / 'python'
         self.site_packages = next(folder.glob('lib/python*')) / 'site-packages'
         (self.site_packages / 'dependencies.pth').write_text(f'{DEPS}\n')
+        precedence = DEPS / 'distutils-precedence.pth'  # of setuptools, which users have: it brings distutils
+        if precedence.is_file():
+            (self.site_packages / precedence.name).write_text(precedence.read_text())
         for path in DEPS.glob('basicsr*'):
             shutil.copytree(path, self.site_packages / path.name)
 
