@@ -109,6 +109,8 @@ def _basicsr_mentions(word, *file):
     if spec is None:
         raise ImportError('BasicSR is not installed: pip install basicsr')
     path = osp.join(next(iter(spec.submodule_search_locations)), *file)
+    if not osp.isfile(path):
+        return False
     with open(path, encoding='utf-8') as f:
         return word in f.read()
 
