@@ -48,7 +48,7 @@ class Environment:
         self.site_packages = next(folder.glob('lib/python*')) / 'site-packages'
         (self.site_packages / 'dependencies.pth').write_text(f'{DEPS}\n')
         precedence = DEPS / 'distutils-precedence.pth'  # of setuptools, which users have: it brings distutils
-        if precedence.is_file():
+        if precedence.is_file() and sys.version_info >= (3, 12):
             (self.site_packages / precedence.name).write_text(precedence.read_text())
         for path in DEPS.glob('basicsr*'):
             shutil.copytree(path, self.site_packages / path.name)
