@@ -172,10 +172,10 @@ class MemoryNetModel(RestorationModel):
     def get_current_visuals(self):
         """Also ``abnormality``: |Mem(Dec(Enc(x))) - x|, mean over the channels, (1, 1, H, W), if the network has it."""
         visuals = super().get_current_visuals()
-        net = getattr(self, 'net_g_ema', self.get_bare_model(self.net_g))
         if self.opt.get('val', {}).get('abnormality'):
             with torch.no_grad():
-                visuals['abnormality'] = (net.reconstruct(self.lq) - self.lq).abs().mean(1, keepdim=True).cpu()
+                found = self.net_to_validate().reconstruct(self.lq)
+            visuals['abnormality'] = (found - self.lq).abs().mean(1, keepdim=True).cpu()
         return visuals
 
 
