@@ -20,15 +20,13 @@ An existing output is kept unless --force is given.
 """
 import argparse
 import numpy as np
-import os
 import sys
-import tempfile
-import torch
 import zipfile
 from os import path as osp
 
 from memnet_basicsr.archs.memnet_caffe import convert_caffe_blobs
 from memnet_basicsr.archs.memorynet_released import convert_released_checkpoint
+from memnet_basicsr.engine.checkpoint import save_whole
 from memnet_basicsr.errors import UsageError
 
 
@@ -52,20 +50,6 @@ def is_blob(name):
 CONVERTERS = {'memnet': convert_memnet, 'memorynet': convert_released_checkpoint}
 
 
-def save_atomically(checkpoint, path):
-    """Write a checkpoint so that path never holds half of one."""
-    handle, temporary = tempfile.mkstemp(dir=osp.dirname(osp.abspath(path)), suffix='.tmp')
-    try:
-        with os.fdopen(handle, 'wb') as f:
-            torch.save(checkpoint, f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.remove(temporary)
-        raise
-
-
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--network', choices=sorted(CONVERTERS), required=True, help='network of the weights')
@@ -81,8 +65,8 @@ def main(argv=None):
         if osp.exists(args.output) and not args.force:
             raise UsageError(f'--output {args.output} exists; use another name, or --force to overwrite it')
         options, state = CONVERTERS[args.network](args.input)
-        save_atomically({'params': state}, args.output)
-    except UsageError as error:
+        save_whole({'params': state}, args.output)
+    except (UsageError, OSError) as error:
         sys.exit(f'Error: {error}')
     print(f'Wrote {len(state)} tensors to {args.output}. Use it with\nnetwork_g:')
     print('\n'.join(f'  {key}: {value}' for key, value in options.items()))
