@@ -29,6 +29,7 @@ from .engine.distributed import gather
 from .engine.options import check_run, near
 from .engine.stop import leave_signals_to_parent
 from .errors import UsageError
+from .inference.weights import find_weights
 
 _required = dict(
     train=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger'),
@@ -80,6 +81,7 @@ def _wrap(stock):
         if opt['dist']:  # without manual_seed each process has drawn one of its own
             opt['manual_seed'] = gather(opt['manual_seed'], opt)[0]
         check_options(opt, args.opt, is_train)
+        find_pretrained(opt, args.opt)
         if from_pipeline:
             check_data(opt)
             adopt(caller.f_globals, opt)
@@ -206,6 +208,25 @@ def check_options(opt, path, is_train=True):
         _check_type(metric.get('type'), registry.METRIC_REGISTRY, f'val: metrics: {name}: type', path)
     if is_ours(registry.MODEL_REGISTRY.get(opt['model_type'])):
         check_run(opt, path, is_train)
+
+
+def find_pretrained(opt, path):
+    """Let ``path: pretrain_network_*`` name packaged weights or an http(s) address too: put their file in its place.
+
+    Args:
+        opt (Options): Options of the run; changed.
+        path (str): Path of the option file, for the message.
+
+    Raises:
+        UsageError: There is no such file, name or address, and the run does not go on from a state of its own.
+    """
+    for key, source in opt['path'].items():
+        if key.startswith('pretrain_network_') and isinstance(source, str):
+            try:
+                opt['path'][key] = find_weights(source)
+            except UsageError as error:
+                if not opt['auto_resume'] and not opt['path'].get('resume_state'):
+                    raise UsageError(f'{path}: path: {key}: {error}') from None
 
 
 def check_data_root(root, place):

@@ -8,12 +8,16 @@ import re
 import shutil
 import sys
 import threading
+import torch
 from functools import partial
 
+from basicsr.archs import build_network
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
 from memnet_basicsr import launch
 from memnet_basicsr.data.lmdb_util import write_lmdb
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference.description import describe
+from memnet_basicsr.inference.weights import write_weights
 
 
 @pytest.fixture
@@ -407,3 +411,23 @@ def test_options_keep_the_root(tmp_path, monkeypatch):
     assert opt['root_path'] == os.getcwd()
     opt['root_path'] = str(tmp_path / 'BasicSR')
     assert opt['root_path'] == str(tmp_path / 'BasicSR')
+
+
+def test_pretrained_by_packaged_name(refused, pipeline, options, tmp_path, monkeypatch):
+    """``pretrain_network_g`` takes what ``memnet-restore --weights`` takes; the run starts from those values."""
+    weights = tmp_path / 'weights'
+    weights.mkdir()
+    torch.manual_seed(1)
+    net = build_network(options['network_g'])
+    net.recon_conv.bias.data.fill_(7.)
+    description = describe(options, 'denoise')
+    write_weights(str(weights / 'memnet_tiny.pth'), net.state_dict(), description)
+    monkeypatch.setattr('memnet_basicsr.inference.weights.PACKAGED', str(weights))
+    options['path']['pretrain_network_g'] = 'memnet_tyni'
+    assert 'did you mean memnet_tiny?' in refused(options, 'pretrain_network_g: weights memnet_tyni: neither a file')
+    options['path']['pretrain_network_g'] = 'memnet_tiny'
+    options['train']['optim_g']['lr'] = 0.
+    pipeline(options)
+    trained = torch.load(tmp_path / 'experiments/tiny_run/models/net_g_latest.pth', weights_only=True)['params']
+    assert trained['recon_conv.bias'].item() == 7.
+    assert torch.equal(trained['recon_conv.weight'], net.recon_conv.weight)
