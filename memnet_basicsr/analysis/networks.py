@@ -1,14 +1,13 @@
 import torch
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from ..archs.memnet_arch import MemNet
 from ..errors import UsageError
 from ..inference.weights import build_network, find_weights, load_network, read_pth
 from ..launch import load_yaml
 
 
-def load_memnet(source, option_file=None, device=None):
-    """Build a MemNet and load its weights.
+def load_network_of_training(source, option_file=None, device=None):
+    """Build a registered network and load its weights.
 
     Args:
         source (str): With an option file a checkpoint of a training, of which ``params_ema`` is taken where there is
@@ -17,44 +16,73 @@ def load_memnet(source, option_file=None, device=None):
         device (str | torch.device | None): Where to compute; None takes the GPU where there is one. Default: None.
 
     Returns:
+        tuple: Network (nn.Module in evaluation mode), and its ``network_g`` (dict).
+
+    Raises:
+        UsageError: If a file is missing or damaged, or the checkpoint is one of another configuration.
+    """
+    device = choose_device(device)
+    if option_file is None:
+        net, description = load_network(source)
+        return net.to(device), description['network_g']
+    network_opt = read_network_opt(option_file)
+    return load_checkpoint(find_weights(source), network_opt).to(device), network_opt
+
+
+def load_memnet(source, option_file=None, device=None):
+    """As :func:`load_network_of_training`, for analyses of MemNet.
+
+    Returns:
         MemNet: Network in evaluation mode.
 
     Raises:
-        UsageError: If a file is missing or damaged, the checkpoint is one of another configuration, or the network is
-            not a MemNet.
+        UsageError: As there, or if the network is not a MemNet.
     """
-    if option_file is None:
-        net, _ = load_network(source)
-        where = f'weights {source}'
-    else:
-        net = _load_checkpoint(find_weights(source), option_file)
-        where = f'option file {option_file}'
+    net, _ = load_network_of_training(source, option_file, device)
     if not isinstance(net, MemNet):
+        where = f'weights {source}' if option_file is None else f'option file {option_file}'
         raise UsageError(f'{where}: network_g is {type(net).__name__}, but this analysis is of MemNet')
-    return net.to(choose_device(device))
+    return net
 
 
-def build_untrained(network_opt, where):
-    """Build a registered network as it starts training.
+def read_network_opt(option_file, key='network_g'):
+    """Type and arguments of a network in an option file.
 
     Args:
-        network_opt (dict): ``network_g`` of an option file: type and arguments.
-        where (str): What to call their source in messages.
+        option_file (str): Option file.
+        key (str): Which network. Default: 'network_g'.
+
+    Returns:
+        dict: Type and arguments.
+
+    Raises:
+        UsageError: If the file cannot be read or has no such network.
+    """
+    network_opt = load_yaml(option_file).get(key)
+    if not isinstance(network_opt, dict) or 'type' not in network_opt:
+        raise UsageError(f'option file {option_file}: has no {key} with a type')
+    return network_opt
+
+
+def load_checkpoint(path, network_opt):
+    """Build a network and load a checkpoint of a training, ``params_ema`` where there is one, else ``params``.
+
+    Args:
+        path (str): ``.pth`` file.
+        network_opt (dict): Type and arguments of the network.
 
     Returns:
         nn.Module: Network in evaluation mode, on the CPU.
 
     Raises:
-        UsageError: If there is no such network, or it cannot be built with these arguments.
+        UsageError: If the file is missing or damaged, or they do not fit.
     """
-    args = dict(network_opt)
-    name = args.pop('type', None)
-    if name not in ARCH_REGISTRY:
-        raise UsageError(f'{where}: network_g has the type {name}, which is not registered')
-    try:
-        return ARCH_REGISTRY.get(name)(**args).eval()
-    except (TypeError, ValueError) as error:
-        raise UsageError(f'{where}: {name} cannot be built with the arguments in network_g: {error}') from None
+    content = read_pth(path)
+    params = content.get('params_ema', content.get('params'))
+    if not isinstance(params, dict):
+        raise UsageError(f'checkpoint {path}: holds neither params nor params_ema')
+    params = {k.removeprefix('module.'): v for k, v in params.items()}
+    return build_network(network_opt, params, f'checkpoint {path}')
 
 
 def choose_device(name=None):
@@ -75,15 +103,3 @@ def choose_device(name=None):
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
         raise UsageError(f'device {name}: cannot be used here: {str(error).splitlines()[0]}') from None
     return device
-
-
-def _load_checkpoint(path, option_file):
-    network_opt = load_yaml(option_file).get('network_g')
-    if not isinstance(network_opt, dict) or 'type' not in network_opt:
-        raise UsageError(f'option file {option_file}: has no network_g with a type')
-    content = read_pth(path)
-    params = content.get('params_ema', content.get('params'))
-    if not isinstance(params, dict):
-        raise UsageError(f'checkpoint {path}: holds neither params nor params_ema')
-    params = {k.removeprefix('module.'): v for k, v in params.items()}
-    return build_network(network_opt, params, f'checkpoint {path}')

@@ -152,6 +152,31 @@ def load_network(source):
     return build_network(description['network_g'], params, f'weights {path}'), description
 
 
+def build_untrained(network_opt, where):
+    """Build a registered network as it starts training.
+
+    Args:
+        network_opt (dict): ``network_g`` of an option file: type and arguments.
+        where (str): What to call their source in messages.
+
+    Returns:
+        nn.Module: Network in evaluation mode, on the CPU.
+
+    Raises:
+        UsageError: If there is no such network, or it cannot be built with these arguments.
+    """
+    args = dict(network_opt)
+    name = args.pop('type', None)
+    if name not in ARCH_REGISTRY:
+        raise UsageError(f'{where}: is for the network {name}, which is not registered; import the package that has it '
+                         'first')
+    try:
+        # not BasicSR's build_network: it logs, and who restores one picture wants no log
+        return ARCH_REGISTRY.get(name)(**args).eval()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'{where}: {name} cannot be built with the arguments in network_g: {error}') from None
+
+
 def build_network(network_opt, params, where):
     """Build a network and load its parameters.
 
@@ -166,16 +191,8 @@ def build_network(network_opt, params, where):
     Raises:
         UsageError: If the network is unknown or they do not fit.
     """
-    args = dict(network_opt)
-    name = args.pop('type')
-    if name not in ARCH_REGISTRY:
-        raise UsageError(f'{where}: is for the network {name}, which is not registered; import the package that has it '
-                         'first')
-    try:
-        # not BasicSR's build_network: it logs, and who restores one picture wants no log
-        net = ARCH_REGISTRY.get(name)(**args)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f'{where}: {name} cannot be built with the arguments in network_g: {error}') from None
+    net = build_untrained(network_opt, where)
+    name = network_opt['type']
     own = net.state_dict()
     wrong = [f'{k} is missing' for k in own if k not in params]
     wrong += [f'{k} is not of the network' for k in params if k not in own]
@@ -187,7 +204,7 @@ def build_network(network_opt, params, where):
         more = f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''
         raise UsageError(f'{where}: does not fit {name} with the arguments in network_g: {wrong[0]}{more}')
     net.load_state_dict(params)
-    return net.eval()
+    return net
 
 
 def _download(address):

@@ -14,12 +14,12 @@ luminance, in float. Noise: gray, in float, not clipped; the published figure is
 import argparse
 import math
 import numpy as np
-import sys
 from tqdm import tqdm
 
 import memnet_basicsr  # noqa: F401  (registers the data sets)
 from basicsr.data import build_dataset
 from basicsr.metrics import calculate_psnr, calculate_ssim
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.errors import UsageError
 
 # set -> type of the data set, its level option, level -> published PSNR in dB and SSIM (None: none published)
@@ -102,7 +102,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

@@ -19,10 +19,10 @@ the rest is noise that has passed. Each channel is divided by the standard devia
 found, as its readers do (not with --raw), and each picture counts alike.
 """
 import argparse
-import sys
 from tqdm import tqdm
 
 import memnet_basicsr  # noqa: F401  (registers the data sets)
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.drawing import check_output, draw_spectra, write_figure
 from memnet_basicsr.analysis.networks import load_memnet
 from memnet_basicsr.analysis.pictures import degraded_pictures, first_pictures
@@ -70,7 +70,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

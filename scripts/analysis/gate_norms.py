@@ -14,12 +14,11 @@ of the factor: --scaled multiplies by |gamma|. Compare sources within a block on
 sources start smaller.
 """
 import argparse
-import sys
 
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.drawing import check_output, draw_gate_norms, write_figure
 from memnet_basicsr.analysis.gate_norms import gate_norms, mean_norms
 from memnet_basicsr.analysis.networks import load_memnet
-from memnet_basicsr.errors import UsageError
 
 
 def main(args=None):
@@ -43,7 +42,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

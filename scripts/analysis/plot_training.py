@@ -11,10 +11,10 @@ metrics.jsonl of each folder; safe to run while the run goes on.
 import argparse
 import math
 import matplotlib
-import sys
 from os import path as osp
 
 import memnet_basicsr  # noqa: F401  (BasicSR imports only behind it)
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.engine.training_log import read_curves, read_validations
 from memnet_basicsr.errors import UsageError
 
@@ -84,7 +84,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

@@ -12,16 +12,17 @@ do not matter for them. You see a line per run:
 """
 import argparse
 import numpy as np
-import sys
 import torch
 
 import memnet_basicsr  # noqa: F401  (registers the networks)
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.cost import num_parameters, seconds_per_picture
 from memnet_basicsr.analysis.drawing import check_output, draw_costs, write_figure
-from memnet_basicsr.analysis.networks import build_untrained, choose_device
+from memnet_basicsr.analysis.networks import choose_device
 from memnet_basicsr.analysis.runs import read_run
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference.restorer import input_channels
+from memnet_basicsr.inference.weights import build_untrained
 
 
 def main(args=None):
@@ -58,7 +59,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

@@ -13,15 +13,14 @@ that carries its description (scripts/package_weights.py) needs no --opt. You se
     sigma=50   input 14.15   y1 24.10   y2 25.80   y3 26.11   result 26.15 dB   (68 pictures)
 """
 import argparse
-import sys
 from tqdm import tqdm
 
 import memnet_basicsr  # noqa: F401  (registers the data sets)
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.drawing import check_output, draw_supervised_outputs, write_figure
 from memnet_basicsr.analysis.networks import load_memnet
 from memnet_basicsr.analysis.pictures import degraded_pictures, first_pictures, protocol
 from memnet_basicsr.analysis.supervised_outputs import ensemble_weights, psnr_of_outputs
-from memnet_basicsr.errors import UsageError
 
 
 def main(args=None):
@@ -54,7 +53,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from basicsr.metrics import calculate_psnr
 from memnet_basicsr.analysis.gate_norms import gate_norms
-from memnet_basicsr.analysis.networks import build_untrained, load_memnet
+from memnet_basicsr.analysis.networks import load_memnet
 from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.data.noisy_image_dataset import NoisyImageDataset
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference.description import describe
-from memnet_basicsr.inference.weights import write_weights
+from memnet_basicsr.inference.weights import build_untrained, write_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = {'type': 'MemNet', 'num_feat': 4, 'num_block': 2, 'num_recursion': 2}
