@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import torch
+import yaml
 from functools import partial
 
 from basicsr.archs import build_network
@@ -431,3 +432,33 @@ def test_pretrained_by_packaged_name(refused, pipeline, options, tmp_path, monke
     trained = torch.load(tmp_path / 'experiments/tiny_run/models/net_g_latest.pth', weights_only=True)['params']
     assert trained['recon_conv.bias'].item() == 7.
     assert torch.equal(trained['recon_conv.weight'], net.recon_conv.weight)
+
+
+# what the released option files of two other restorers have in `train:` (values as published, fewer iterations)
+TRAIN_BLOCKS = {
+    'NAFNet':
+    dict(optim_g=dict(type='AdamW', lr=1e-3, weight_decay=1e-3, betas=[0.9, 0.9]),
+         scheduler=dict(type='TrueCosineAnnealingLR', T_max=4, eta_min=1e-7),
+         total_iter=4, warmup_iter=-1, mixup=False, use_grad_clip=True,
+         pixel_opt=dict(type='PSNRLoss', loss_weight=1, reduction='mean')),
+    'Restormer':
+    dict(total_iter=4, warmup_iter=-1, use_grad_clip=True,
+         scheduler=dict(type='CosineAnnealingRestartCyclicLR', periods=[2, 2], restart_weights=[1, 1],
+                        eta_mins=[0.0003, 0.000001]),
+         mixing_augs=dict(mixup=True, mixup_beta=1.2, use_identity=True),
+         optim_g=dict(type='AdamW', lr=3e-4, weight_decay=1e-4, betas=[0.9, 0.999]),
+         pixel_opt=dict(type='L1Loss', loss_weight=1, reduction='mean')),
+}  # yapf: disable
+
+
+@pytest.mark.parametrize('name', TRAIN_BLOCKS)
+def test_train_blocks_of_other_toolboxes_run_as_they_are(pipeline, options, tmp_path, name):
+    options['network_g'].update(supervise='final')
+    options['train'] = TRAIN_BLOCKS[name]
+    path = tmp_path / 'options.yml'
+    path.write_text(yaml.safe_dump(options))
+    pipeline(path)
+    log = next((tmp_path / 'experiments' / 'tiny_run').glob('train_*.log')).read_text()
+    rates = [float(v) for v in re.findall(r'lr:\(([^,]+),\)', log)]
+    start, end = {'NAFNet': (1e-3, 1e-7), 'Restormer': (3e-4, 1e-6)}[name]
+    assert len(rates) == 4 and rates[0] == start and end <= rates[-1] < start

@@ -2,6 +2,7 @@
 import ast
 import functools
 import inspect
+import re
 import sys
 import torch
 
@@ -34,6 +35,7 @@ def check_run(opt, path, is_train):
     Raises:
         UsageError: An option that no code reads, an argument that a class does not take, or a contradiction.
     """
+    _check_numbers(opt, f'{path}: ')
     model_words = _words_of_class(registry.MODEL_REGISTRY.get(opt['model_type']))
     words = model_words.union(Inference.option_keys(), *(_words(name) for name in _PIPELINE if name in sys.modules))
     _check_keys([k for k in opt if not k.startswith('network_')], words, path, '')
@@ -145,6 +147,17 @@ def _is_number(value):
 
 def _is_count(value):
     return _is_number(value) and value >= 1 and value == int(value)
+
+
+def _check_numbers(value, place):
+    """Refuse ``lr: 1e-3``, which is text in YAML 1.1 and fails where nobody looks for it."""
+    if isinstance(value, str) and re.fullmatch(r'[+-]?\d+(\.\d*)?[eE][+-]?\d+', value):
+        raise UsageError(f'{place}{value} is text in YAML; write !!float {value}')
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if key != 'name':
+            _check_numbers(inner, f'{place}{key}: ')
+    for inner in value if isinstance(value, list) else ():
+        _check_numbers(inner, place)
 
 
 def _check_keys(keys, words, path, place):

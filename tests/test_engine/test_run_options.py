@@ -84,6 +84,8 @@ def test_fine_options_pass():
     (dict(train__scheduler={'type': 'WarmupCosineLR', 'Tmax': 9}), 'train: scheduler: WarmupCosineLR: .*Tmax'),
     (dict(train__optim_g={'type': 'adam', 'lr': 1}), "train: optim_g: type 'adam' is unknown; near: Adam"),
     (dict(train__optim_g={**ADAM, 'momentum': 1}), 'train: optim_g: Adam: .*momentum'),
+    (dict(train__optim_g={**ADAM, 'lr': '2e-3'}), 'train: optim_g: lr: 2e-3 is text in YAML; write !!float 2e-3'),
+    (dict(train__scheduler={'type': 'CosineAnnealingRestartLR', 'periods': ['1.5E4']}), 'periods: 1.5E4 is text in'),
     (dict(train__optim_g={'type': 'Adam'}), 'train: optim_g: has no lr'),
     (dict(train__optim_g={'type': 'LBFGS', 'lr': 1}), 'train: optim_g: LBFGS evaluates the loss several times'),
     (dict(train__precision='half'), "train: precision: 'half' is unknown, use one of fp32, bf16, fp16"),
