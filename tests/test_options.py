@@ -33,7 +33,7 @@ def picture(seed, channels):
 
 
 def make_data(opt, folder):
-    """Tiny LMDBs in the place of those that an option file names."""
+    """Tiny LMDBs and folders in the place of those that an option file names."""
     for block in opt['datasets'].values():
         for key in ('dataroot_gt', 'dataroot_lq', 'dataroot_mask'):
             if key not in block:
@@ -41,8 +41,13 @@ def make_data(opt, folder):
             target = folder / block[key]
             channels = 1 if key == 'dataroot_mask' or target.stem.endswith(('_gray', '_y')) else 3
             shift = {'dataroot_gt': 0, 'dataroot_lq': 3, 'dataroot_mask': 7}[key]
-            write_lmdb(
-                str(target), [(f'p{i}', picture(10 * i + shift, channels)) for i in range(3)], 'tiny', progress=False)
+            pictures = [(f'p{i}', picture(10 * i + shift, channels)) for i in range(3)]
+            if target.suffix == '.lmdb':
+                write_lmdb(str(target), pictures, 'tiny', progress=False)
+            else:
+                target.mkdir(parents=True, exist_ok=True)
+                for name, img in pictures:
+                    cv2.imwrite(str(target / f'{name}.png'), img)
 
 
 def reduce_network(block):
@@ -86,6 +91,7 @@ def test_trains(path, tmp_path, monkeypatch):
     for key, block in opt.items():
         if key.startswith('network_'):
             reduce_network(block)
+    opt['path']['pretrain_network_g'] = None  # the network is another one now
     opt['datasets']['train'].update(gt_size=24, batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=4)
     opt['train']['total_iter'] = total
     opt['val'].update(val_freq=total, save_img=True)
