@@ -14,7 +14,13 @@ def _affine(norm):
 
 
 def _conv(weight, bias):
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:], device=weight.device, dtype=weight.dtype)
+    conv = nn.utils.skip_init(  # the random generator of a training that is validated must not move
+        nn.Conv2d,
+        weight.shape[1],
+        weight.shape[0],
+        weight.shape[2:],
+        device=weight.device,
+        dtype=weight.dtype)
     conv.weight.copy_(weight)
     conv.bias.copy_(bias)
     return conv.to(memory_format=torch.channels_last)

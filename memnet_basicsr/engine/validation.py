@@ -72,7 +72,9 @@ class Validation:
             StopAsked: The run was asked to stop meanwhile; nothing is recorded.
         """
         share_buffers(self.model.net_to_validate(), self.opt)
-        rows = self._gather(self._validate_share(current_iter, tb_logger, save_img))
+        with self.model.prepared():
+            share = self._validate_share(current_iter, tb_logger, save_img)
+        rows = self._gather(share)
         means = {name: float(mean_of([v[name] for _, v in rows], self.pooled[name])) for name in self.metrics}
         if self.metrics:
             self._record(means, current_iter)

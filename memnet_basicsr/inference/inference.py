@@ -23,12 +23,14 @@ class Inference:
         tile_overlap (int): Smallest number of pixels that tiles share, at most half a tile; three eighths of it should
             cover what the network looks at around a pixel. Default: 32.
         self_ensemble (bool): Average over the eight flips and rotations. Default: False.
-        precision (str): 'fp32', 'bf16' or 'fp16' (autocast; the result is float32 anyway). Default: 'fp32'.
+        precision (str): 'fp32', 'bf16' or 'fp16': autocast, unless the weights are of that type, as those of a bf16
+            network that :meth:`prepare` has made. The result is float32 anyway. Default: 'fp32'.
         pad_multiple (int | None): The picture is reflect-padded to multiples of this many pixels, and the result is
             cropped. None asks the network: its attribute ``size_multiple``, else ``window_size`` (BasicSR's
             transformers), else 1. Default: None.
         local_statistics (int | None): Side of the training patches in pixels of the input: global average poolings
             then average over windows of 1.5 times that (TLC). None leaves them global. Default: None.
+        deploy (bool): :meth:`prepare` takes the form for inference of networks that have one. Default: True.
 
     Raises:
         UsageError: If a value is out of its range or two values contradict each other.
@@ -39,6 +41,7 @@ class Inference:
     precision: str = 'fp32'
     pad_multiple: int | None = None
     local_statistics: int | None = None
+    deploy: bool = True
 
     def __post_init__(self):
         for key, least in (('tile', 1), ('tile_overlap', 0), ('pad_multiple', 1), ('local_statistics', 1)):
@@ -48,8 +51,9 @@ class Inference:
                                                      or value < least):
                 raise UsageError(f'{key}: {value!r} is not a whole number of pixels of at least {least}'
                                  f'{" or ~ (off)" if optional else ""}')
-        if not isinstance(self.self_ensemble, bool):
-            raise UsageError(f'self_ensemble: {self.self_ensemble!r} is neither true nor false')
+        for key in ('self_ensemble', 'deploy'):
+            if not isinstance(getattr(self, key), bool):
+                raise UsageError(f'{key}: {getattr(self, key)!r} is neither true nor false')
         if self.precision not in PRECISIONS:
             raise UsageError(f'precision: {self.precision!r} is unknown, use one of {", ".join(PRECISIONS)}')
         if self.tile is not None and 2 * self.tile_overlap > self.tile:
@@ -81,6 +85,24 @@ class Inference:
         """
         return cls(**{k: opt[k] for k in cls.option_keys() if k in (opt or {})})
 
+    def prepare(self, net):
+        """The network in the form in which it is applied fastest, for as long as its weights stay as they are.
+
+        That is a copy made by its method ``deploy()``, which for bfloat16 holds its weights in bfloat16 (autocast would
+        convert them at every call); a network without that method as it is. Nothing is changed in ``net``, and nothing
+        drawn from random generators.
+
+        Args:
+            net (nn.Module): Network; may be in training mode.
+
+        Returns:
+            nn.Module: What to call this with; ``net`` itself with ``deploy=False``.
+        """
+        make = getattr(net, 'deploy', None)
+        if not self.deploy or not callable(make):  # some networks have a flag of this name
+            return net
+        return make().to(torch.bfloat16) if self.precision == 'bf16' else make()
+
     @torch.no_grad()
     def __call__(self, net, lq):
         """Restore pictures.
@@ -93,12 +115,13 @@ class Inference:
         Returns:
             Tensor: Restored pictures, float32, not clipped, on the device of ``lq``, shape (n, c', h * s, w * s).
         """
-        device = next((v.device for v in net.parameters()), lq.device)
-        dtype = PRECISIONS[self.precision]
+        first = next(net.parameters(), lq)
+        device, dtype = first.device, PRECISIONS[self.precision]
+        casts = dtype not in (None, first.dtype)  # prepared networks hold what they compute in
         multiple = self.pad_multiple or declared_multiple(net)
 
         def run(img):
-            with torch.autocast(device.type, dtype, enabled=dtype is not None), self._statistics(img):
+            with torch.autocast(device.type, dtype, enabled=casts), self._statistics(img):
                 out = net(img.to(device))
             return (out[0] if isinstance(out, (list, tuple)) else out).float()
 

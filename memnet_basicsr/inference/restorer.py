@@ -59,7 +59,7 @@ class Restorer:
         self.inference = inference or Inference()
         self.in_channels = input_channels(net, description['network_g'])
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        net = net.eval().deploy() if hasattr(net, 'deploy') else net.eval()
+        net = self.inference.prepare(net.eval())
         try:
             self.net = net.to(self.device).requires_grad_(False)
         except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA

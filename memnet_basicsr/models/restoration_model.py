@@ -1,6 +1,7 @@
 import sys
 import torch
 from collections import OrderedDict
+from contextlib import contextmanager
 from os import path as osp
 from torch import nn as nn
 
@@ -54,6 +55,7 @@ class RestorationModel(SRModel):
         self.pending = None  # (epoch, iteration) of a checkpoint that waits for its validations
         self.due = []  # data sets whose validation was interrupted when the resumed state was saved
         self.stop = None
+        self.net_prepared = None  # form for inference, during a validation
         # BasicSR's transformers declare the multiple that they need in the option file alone
         multiple = opt['network_g'].get('window_size')
         self.inference = Inference.from_options({'pad_multiple': multiple, **(opt.get('val') or {})})
@@ -175,8 +177,17 @@ class RestorationModel(SRModel):
         """The signal that has asked this process to stop, 0 for none."""
         return self.stop.signal if self.stop else 0
 
+    @contextmanager
+    def prepared(self):
+        """While open, :meth:`test` runs the form for inference that the network has now (``val: deploy: false``: not)."""
+        self.net_prepared = self.inference.prepare(self.net_to_validate())
+        try:
+            yield
+        finally:
+            self.net_prepared = None
+
     def test(self):
-        self.output = self.inference(self.net_to_validate(), self.lq)
+        self.output = self.inference(self.net_prepared or self.net_to_validate(), self.lq)
 
     def validation(self, dataloader, current_iter, tb_logger, save_img=False):
         """Validate on one data set, all processes together; see Validation."""

@@ -290,3 +290,45 @@ def test_contradictions_are_refused_in_one_line(options):
     with pytest.raises(UsageError) as error:
         Inference(**options)
     assert '\n' not in str(error.value) and next(iter(options)) in str(error.value)
+
+
+# ---------------------------------------- prepared networks ----------------------------------------
+
+
+class Doubling(nn.Module):
+    """x + 2 * weight * x; its form for inference notes how it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.))
+        self.calls = []
+
+    def forward(self, x):
+        self.calls.append((self.scale.dtype, torch.is_autocast_enabled('cpu')))
+        return x + (2 * self.scale * x.to(self.scale.dtype)).float()
+
+    def deploy(self):
+        net = Doubling().eval()
+        net.load_state_dict(self.state_dict())
+        return net
+
+
+@pytest.mark.parametrize('precision, dtype, autocast', [('fp32', torch.float32, False), ('bf16', torch.bfloat16, False),
+                                                        ('fp16', torch.float32, True)])
+def test_prepared_network_holds_what_it_computes_in(precision, dtype, autocast):
+    net, inference = Doubling(), Inference(precision=precision)
+    ready = inference.prepare(net)
+    assert ready is not net and net.training and net.scale.dtype == torch.float32
+    out = inference(ready, picture(1, 1, 4, 5))
+    assert out.dtype == torch.float32 and ready.calls == [(dtype, autocast)]
+    torch.testing.assert_close(out, 3 * picture(1, 1, 4, 5), rtol=0.02, atol=0)
+
+
+def test_what_cannot_or_may_not_be_prepared():
+    net = Doubling()
+    assert Inference(deploy=False).prepare(net) is net
+    flagged = ConvNet()
+    flagged.deploy = False  # as RepVGG and its like have it
+    assert Inference().prepare(flagged) is flagged
+    with pytest.raises(UsageError, match='deploy: 1 is neither true nor false'):
+        Inference(deploy=1)
