@@ -130,7 +130,13 @@ class MemoryNet(nn.Module):
                 places = {v[:7]: num_ors if v.startswith('decoder') else feats[0] for v in insert}
             for place, num_in in places.items() if level is not None else ():
                 self.insertions[f'stage{stage}_{place}'] = MemoryInsertion(
-                    num_in, self.memory.num_feat, level, chained, replace, recall=reconstruction and stage == 1)
+                    num_in,
+                    self.memory.num_feat,
+                    level,
+                    chained,
+                    replace,
+                    recall=reconstruction and stage == 1,
+                    centred=self.memory.centred)
 
     def forward(self, x):
         """
