@@ -61,7 +61,7 @@ TESTS = ('test_analysis/test_gate_norms', 'test_archs/test_memnet_arch', 'test_a
          'test_metrics/test_metrics', 'test_models/test_restoration_model', 'test_scripts/test_create_lmdb',
          'test_scripts/test_prepare_pairs')  # yapf: disable
 FIXTURES = ('test_data', 'test_metrics')  # folders whose conftest.py their tests need
-NO_OPTIONS = ('_demo', '_small', '_finetune')  # they belong to the demo and to the weights that come with the plug-in
+NO_OPTIONS = ('_demo', '_small', '_tiny')  # of the demo, the weights that come with the plug-in, its ablations
 
 # BasicSR has another script of the old name
 RENAMED = ('create_lmdb', 'write_lmdb')

@@ -52,11 +52,17 @@ class MemoryAugmented(nn.Module):
         levels = [level] if isinstance(level, str) else list(level)
         self.memory = HierarchicalMemory(**(memory or {}))
         self.insertions = nn.ModuleDict()
-        for i, name in enumerate(names):
+        levels += levels[-1:] * len(names)  # the last one for all others
+        for name, own_level in zip(names, levels):
             key = name.replace('.', '_')
-            self.insertions[key] = MemoryInsertion(channels[name], self.memory.num_feat, levels[min(i,
-                                                                                                    len(levels) - 1)],
-                                                   chained, replace, reconstruction)
+            self.insertions[key] = MemoryInsertion(
+                channels[name],
+                self.memory.num_feat,
+                own_level,
+                chained,
+                replace,
+                recall=reconstruction,
+                centred=self.memory.centred)
             self.backbone.get_submodule(name).register_forward_hook(_Insertion(self, key))
         for attribute in ('pad_multiple', 'window_size'):  # what the inference path asks a network for
             if hasattr(self.backbone, attribute):

@@ -93,6 +93,13 @@ class HierarchicalMemory(nn.Module):
         threshold_unit (str): 'absolute', or 'uniform': in multiples of 1/N, the weight that each of a level's N
             prototypes has when the addressing is uniform. Default: 'absolute'.
         chunk (int): Rows (pixels, tokens) read at once. Default: 16384.
+        frozen (bool): Prototypes, gates and temperature keep their start, random or that of another run
+            (``path: pretrain_memory``): a control, or transfer. Default: False.
+        centred (bool): Insertions centre and scale their features before they address, see :class:`RunningScaler`.
+            Without it features, whose mean is far from zero, all point one way, and every pixel reads the same. The
+            paper does not have it. Default: False.
+        shuffled (bool): What was read is put in a random order of pixels and pictures, in evaluation mode always the
+            same one: a control, in which what the memory holds is kept and where it belongs is lost. Default: False.
 
     Raises:
         UsageError: An argument out of range, features of another width, a level above ``top``.
@@ -109,7 +116,10 @@ class HierarchicalMemory(nn.Module):
                  learn_temperature=True,
                  threshold=0.0025,
                  threshold_unit='absolute',
-                 chunk=16384):
+                 chunk=16384,
+                 frozen=False,
+                 centred=False,
+                 shuffled=False):
         super().__init__()
         sizes = dict(num_feat=num_feat, num_class=num_class, num_instance=num_instance, num_part=num_part)
         for name, value in dict(sizes, num_semantic=num_semantic, chunk=chunk, temperature=temperature).items():
@@ -130,6 +140,10 @@ class HierarchicalMemory(nn.Module):
             self.log_temperature = nn.Parameter(start)
         else:
             self.register_buffer('log_temperature', start)
+        self.centred = centred
+        self.shuffled = shuffled
+        if frozen:
+            self.requires_grad_(False)
         self._sums = None
 
     def prototypes(self, level):
@@ -166,7 +180,7 @@ class HierarchicalMemory(nn.Module):
         for name, key, value in steps:
             weight = self.address(rows, name, key)
             rows = weight @ value
-        return back(rows), back(weight)
+        return back(self.displace(rows)), back(weight)
 
     def read_rows(self, rows, level, chained=False, proj_in=None, proj_out=None):
         """Read rows (n, c), by chunks; proj_in maps rows to C channels, proj_out (linear) maps what was read."""
@@ -178,7 +192,14 @@ class HierarchicalMemory(nn.Module):
                 rows = self.address(rows, name, key) @ value
             return rows
 
-        return by_chunks(step, rows, self.chunk)
+        return self.displace(by_chunks(step, rows, self.chunk))
+
+    def displace(self, rows):
+        """Rows as they are; with ``shuffled`` in a random order."""
+        if not self.shuffled:
+            return rows
+        generator = None if self.training else torch.Generator().manual_seed(0)
+        return rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
 
     def steps(self, level, chained=False, proj_out=None):
         """(level, keys, values) of each read; the keys carry the temperature, the last values the projection."""
@@ -211,14 +232,18 @@ class HierarchicalMemory(nn.Module):
 
         Returns:
             dict[str, float]: For each level that was read: ``entropy_<level>``, mean over the rows of the weights'
-            entropy over log N, 0 (one prototype) to 1 (uniform); ``dead_<level>``, share of the prototypes whose mean
-            weight is below a tenth of 1/N; ``similarity_<level>``, mean cosine between two different prototypes.
+            entropy over log N, 0 (one prototype) to 1 (uniform); ``information_<level>``, entropy of the mean weights
+            over log N, less the former: 0 if every row reads the same; ``dead_<level>``, share of the prototypes whose
+            mean weight is below a tenth of 1/N; ``similarity_<level>``, mean cosine between two different prototypes.
         """
         out = {}
         for level, (count, usage, entropy) in (self._sums or {}).items():
             num = len(usage)
-            out[f'entropy_{level}'] = float(entropy / count / math.log(num)) if num > 1 else 0.
-            out[f'dead_{level}'] = float((usage / count < 0.1 / num).float().mean())
+            usage = usage / count
+            scale = math.log(num) if num > 1 else 1.
+            out[f'entropy_{level}'] = float(entropy / count / scale)
+            out[f'information_{level}'] = float(-torch.xlogy(usage, usage).sum() / scale) - out[f'entropy_{level}']
+            out[f'dead_{level}'] = float((usage < 0.1 / num).float().mean())
             out[f'similarity_{level}'] = float((self.similarity(level).sum() - num) / max(num * (num - 1), 1))
         if self._sums is not None:
             self._sums = {}
@@ -228,6 +253,36 @@ class HierarchicalMemory(nn.Module):
         """Cosines between the prototypes of a level, (N, N)."""
         key = F.normalize(self.prototypes(level), dim=-1)
         return key @ key.t()
+
+
+class RunningScaler(nn.Module):
+    """(x - mean) / std of each channel, with running statistics also in training, so that rows do not see each other.
+
+    The statistics are the mean over all batches so far, after 1 / momentum batches an exponential average.
+
+    Args:
+        num_feat (int): Channels.
+        momentum (float): Least weight of a new batch. Default: 0.01.
+    """
+
+    def __init__(self, num_feat, momentum=0.01):
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer('mean', torch.zeros(num_feat))
+        self.register_buffer('var', torch.ones(num_feat))
+        self.register_buffer('count', torch.zeros((), dtype=torch.long))
+
+    def forward(self, rows):
+        """Rows (n, num_feat) -> rows of the same shape."""
+        if self.training:
+            with torch.no_grad():
+                self.count += 1
+                weight = (1 / self.count).clamp(min=self.momentum)
+                var, mean = torch.var_mean(rows.float(), 0, correction=0)
+                # the variance of all rows seen, about their common mean
+                self.var.lerp_(var + (1 - weight) * (mean - self.mean)**2, weight)
+                self.mean.lerp_(mean, weight)
+        return F.batch_norm(rows, self.mean, self.var)
 
 
 class MemoryInsertion(nn.Module):
@@ -244,14 +299,16 @@ class MemoryInsertion(nn.Module):
         replace (bool): Return W_out read(W_in x) alone, as in the paper; W_out then starts at random. Default: False.
         recall (bool): Have a second W_out for a replacing read on request (:func:`recalling`), to reconstruct from the
             memory alone. Not needed with ``replace``. Default: False.
+        centred (bool): Features are centred and scaled before W_in (:class:`RunningScaler`). Default: False.
     """
 
-    def __init__(self, num_in, memory_feat, level='part', chained=False, replace=False, recall=False):
+    def __init__(self, num_in, memory_feat, level='part', chained=False, replace=False, recall=False, centred=False):
         super().__init__()
         self.level = check_level(level)
         self.chained = chained
         self.replace = replace
         self.recalling = False
+        self.scaler = RunningScaler(num_in) if centred else nn.Identity()
         self.proj_in = nn.Linear(num_in, memory_feat)
         self.proj_out = nn.Linear(memory_feat, num_in, bias=False)
         if not replace:
@@ -266,7 +323,7 @@ class MemoryInsertion(nn.Module):
             if self.proj_recall is None:
                 raise UsageError('memory: this insertion was built without recall, so it has no replacing read')
             proj_out = self.proj_recall
-        read = back(memory.read_rows(rows, self.level, self.chained, self.proj_in, proj_out))
+        read = back(memory.read_rows(self.scaler(rows), self.level, self.chained, self.proj_in, proj_out))
         return read if self.replace or self.recalling else x + read
 
 

@@ -7,6 +7,7 @@ from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from ..archs.memory_util import HierarchicalMemory
+from ..engine import checkpoint
 from ..engine.optim import build_optimizer
 from ..errors import UsageError
 from .restoration_model import RestorationModel
@@ -25,9 +26,13 @@ class MemoryNetModel(RestorationModel):
         opt (dict): As RestorationModel, and
             network_c (dict): Encoder of the contrastive loss, for example ContrastEncoder. Default: the network's own
                 last stage, by its method ``features``.
+            path.pretrain_memory (str): Checkpoint of another training, of which the memory (prototypes, gates,
+                temperatures) is taken; with ``frozen: true`` of the memory it stays so. Default: none.
             train.reconstruction_opt (dict): Loss between ``reconstruct(gt)`` and gt. Default: none.
             train.contrast_opt (dict): ThreeClassContrastiveLoss. Default: none.
             train.optim_c (dict): Optimiser of ``network_c``.
+            train.memory_lr_mult (float): Factor on the learning rate of prototypes, gates and temperatures. At the
+                network's rate the prototypes, of length sqrt(C), hardly leave their start in a short run. Default: 1.
             train.recording_iter (int): So many first iterations minimise the reconstruction alone, on clean pictures:
                 the paper's recording of normal patterns. Default: 0.
     """
@@ -54,7 +59,22 @@ class MemoryNetModel(RestorationModel):
         if self.recording_iter and not self.cri_reconstruction:
             raise UsageError('train: recording_iter needs reconstruction_opt')
         self.memories = [m for m in net.modules() if isinstance(m, HierarchicalMemory)]
+        path = self.opt['path'].get('pretrain_memory')
+        if path and not self.opt['path'].get('resume_state'):
+            self._load_memory(net, path)
         super().init_training_settings()
+
+    def _load_memory(self, net, path):
+        weights = checkpoint.load(path)
+        weights = weights.get('params_ema', weights.get('params', weights))
+        if not self.memories:
+            raise UsageError(f'path: pretrain_memory: {type(net).__name__} of the option file has no memory')
+        for name, memory in net.named_modules():
+            if isinstance(memory, HierarchicalMemory):
+                own = {k.removeprefix(f'{name}.'): v for k, v in weights.items() if k.startswith(f'{name}.')}
+                checkpoint.check_fits(memory, own, path)
+                memory.load_state_dict(own)
+        get_root_logger().info(f'The memory is that of {path}.')
 
     def _build_loss(self, key):
         opt = self.opt['train'].get(key)
@@ -62,6 +82,9 @@ class MemoryNetModel(RestorationModel):
 
     def setup_optimizers(self):
         super().setup_optimizers()
+        mult = self.opt['train'].get('memory_lr_mult', 1)
+        if mult != 1:
+            self._separate_memory(mult)
         self.optimizer_c = None
         if self.net_c is not None:
             optim_opt = self.opt['train'].get('optim_c')
@@ -70,6 +93,16 @@ class MemoryNetModel(RestorationModel):
             optim_opt = dict(optim_opt)
             self.optimizer_c = build_optimizer(optim_opt.pop('type'), list(self.net_c.parameters()), **optim_opt)
             self.optimizers.append(self.optimizer_c)
+
+    def _separate_memory(self, mult):
+        """Put the parameters of the memories into a group of their own, before the first step."""
+        ours = {id(p): p for memory in self.memories for p in memory.parameters() if p.requires_grad}
+        if not ours:
+            raise UsageError('train: memory_lr_mult: the network has no memory that is trained')
+        for group in self.optimizer_g.param_groups:
+            group['params'] = [p for p in group['params'] if id(p) not in ours]
+        lr = self.opt['train']['optim_g']['lr']
+        self.optimizer_g.add_param_group(dict(params=list(ours.values()), lr=lr * mult))
 
     def networks(self):
         nets = super().networks()
@@ -154,7 +187,12 @@ class MemoryNetModel(RestorationModel):
         losses = {k: v for k, v in log.items() if k.startswith('l_') and k != 'l_contrast_encoder'}
         first, total = max(losses, key=losses.get), sum(losses.values())
         flat = [k for k, v in log.items() if k.startswith('entropy_') and v > 0.995]
+        same = [k for k, v in log.items() if k.startswith('information_') and v < 0.01]
         found = OrderedDict()
+        if same:
+            found['constant'] = (
+                f'all but the same is read everywhere ({", ".join(same)} below 0.01): the memory is no '
+                'more than a bias; set memory_opt: centred')
         if flat:
             found['uniform'] = (f'the addressing is all but uniform ({", ".join(flat)} above 0.995): the memory tells '
                                 'nothing apart; lower memory_opt: temperature')

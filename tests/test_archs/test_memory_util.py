@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from memnet_basicsr.archs.memory_util import (LEVELS, HierarchicalMemory, MemoryInsertion, RawPixelMemory, harden,
-                                              recalling)
+from memnet_basicsr.archs.memory_util import (LEVELS, HierarchicalMemory, MemoryInsertion, RawPixelMemory,
+                                              RunningScaler, harden, recalling)
 from memnet_basicsr.errors import UsageError
 from tests.reference.memorynet_plain import read_plain
 
@@ -138,9 +138,11 @@ def test_measures_of_known_addressings():
     assert memory.measures() == {}
     memory.measure()
     memory.read(torch.eye(4)[None, :2], 'part')
-    assert memory.measures() == pytest.approx(dict(entropy_part=0., dead_part=.5, similarity_part=0.))
+    assert memory.measures() == pytest.approx(
+        dict(entropy_part=0., information_part=.5, dead_part=.5, similarity_part=0.))
     memory.read(torch.ones(1, 7, 4), 'part')
-    assert memory.measures() == pytest.approx(dict(entropy_part=1., dead_part=0., similarity_part=0.))
+    assert memory.measures() == pytest.approx(
+        dict(entropy_part=1., information_part=0., dead_part=0., similarity_part=0.), abs=1e-6)
     assert memory.measures() == {}
     memory.measure(False)
     memory.read(torch.ones(1, 7, 4), 'part')
@@ -225,3 +227,46 @@ def test_wrong_features():
         memory.read(torch.rand(1, 6, 4, 4), 'semantic')
     with pytest.raises(UsageError, match='shape'):
         memory.read(torch.rand(6, 4))
+
+
+def test_frozen_memory_keeps_its_start():
+    memory, insertion = small(frozen=True), MemoryInsertion(5, 6, 'semantic', chained=True)
+    assert not any(p.requires_grad for p in memory.parameters()) and len(list(memory.parameters())) == 6
+    insertion(torch.randn(1, 9, 5), memory).sum().backward()
+    assert insertion.proj_out.weight.grad.abs().sum() > 0
+
+
+def test_shuffled_reads_are_the_reads_elsewhere():
+    memory, plain, x = small(shuffled=True), small(), torch.randn(3, 6, 4, 5)
+    torch.manual_seed(1)
+    one, two, expected = memory.read(x), memory.read(x), plain.read(x)
+    assert not torch.equal(one, expected) and not torch.equal(one, two)
+    rows = [v.permute(0, 2, 3, 1).reshape(-1, 6).detach().numpy() for v in (one, expected)]
+    np.testing.assert_allclose(*(v[np.lexsort(v.T)] for v in rows), rtol=1e-6)
+    assert not np.array_equal(rows[0][:20].sum(0), rows[1][:20].sum(0)), 'they have left their picture'
+    torch.testing.assert_close(memory.eval().read(x), memory.read(x), rtol=0, atol=0)
+
+
+def test_scaler_gives_mean_zero_and_deviation_one():
+    scaler, rows = RunningScaler(3), 5 + 2 * torch.randn(8, 100, 3)
+    outs = [scaler(batch) for batch in rows]
+    flat = rows.flatten(0, 1)
+    torch.testing.assert_close(scaler.mean, flat.mean(0))
+    torch.testing.assert_close(scaler.var, flat.var(0, correction=0))
+    torch.testing.assert_close(outs[0].mean(0), torch.zeros(3), rtol=0, atol=1e-5)
+    expected = (rows[-1] - scaler.mean) / (scaler.var + 1e-5).sqrt()
+    torch.testing.assert_close(outs[-1], expected)
+    torch.testing.assert_close(scaler.eval()(rows[-1]), expected)
+    assert scaler.count == 8
+
+
+def test_centred_insertion_tells_features_with_a_large_mean_apart():
+    x = 10 + torch.randn(1, 500, 5)
+    found = {}
+    for centred in (False, True):
+        memory = small()
+        memory.measure()
+        insertion = MemoryInsertion(5, 6, centred=centred)
+        assert torch.equal(insertion(x, memory), x)
+        found[centred] = memory.measures()['information_part']
+    assert found[False] < 0.02 < 0.2 < found[True]
