@@ -93,8 +93,9 @@ if __name__ == '__main__':
             'matplotlib', 'tqdm', 'packaging', 'safetensors'
         ],
         extras_require={
+            'analysis': ['scikit-learn'],  # t-SNE
             # scikit-image: pictures of the demo and independent checks of metrics
-            'tests': ['pytest', 'scikit-image', 'onnx', 'onnxruntime'],
+            'tests': ['pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime'],
             'dev': ['ruff', 'yapf', 'isort', 'codespell', 'flake8'],
         },
         classifiers=[

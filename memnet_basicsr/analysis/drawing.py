@@ -95,7 +95,7 @@ def draw_gate_norms(blocks, title, scaled=False):
         loc='outside lower center',
         ncols=len(KINDS),
         fontsize=9)
-    _set_title(figure, f'Gate weights of {title}: thin, each input channel; thick, mean of the source')
+    set_title(figure, f'Gate weights of {title}: thin, each input channel; thick, mean of the source')
     for axis in axes[-1]:
         axis.set_xlabel('input channels of the gate, by source', fontsize=9)
     figure.supylabel(r'norm $|\gamma|\,\|W\|_2$ (no unit)' if scaled else r'norm $\|W\|_2$ (no unit)', fontsize=10)
@@ -138,7 +138,7 @@ def draw_supervised_outputs(weights, levels, title):
     right.grid(axis='y', alpha=.4)
     right.set_title('PSNR of the supervised outputs and of the result', fontsize=10)
     figure.legend(loc='outside lower center', ncols=2, fontsize=9)
-    _set_title(figure, title)
+    set_title(figure, title)
     return figure
 
 
@@ -187,7 +187,7 @@ def draw_spectra(networks, clean, degraded, title):
     axis.set_title(f'power above {HIGH} cycles per pixel, in % of all power{of_it}', fontsize=10)
     axis.grid(alpha=.3)
     axis.legend(fontsize=8)
-    _set_title(figure, title)
+    set_title(figure, title)
     return figure
 
 
@@ -219,12 +219,13 @@ def draw_costs(costs, title):
             axis.set_xlim(0, 1.15 * max(values))
         axis.grid(alpha=.3)
     figure.legend(loc='outside lower center', fontsize=8)
-    _set_title(figure, title)
+    set_title(figure, title)
     return figure
 
 
-def _set_title(figure, text):
-    figure.suptitle(textwrap.fill(text, 110), fontsize=11)
+def set_title(figure, text):
+    """Title over a whole figure, broken into lines of its width."""
+    figure.suptitle('\n'.join(textwrap.fill(v, int(11 * figure.get_figwidth())) for v in text.split('\n')), fontsize=11)
 
 
 def _line(color, label, **style):

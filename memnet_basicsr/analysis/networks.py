@@ -1,7 +1,11 @@
 import torch
+from os import path as osp
 
 from ..archs.memnet_arch import MemNet
 from ..errors import UsageError
+from ..inference import Inference
+from ..inference.inference import declared_multiple
+from ..inference.restorer import input_channels
 from ..inference.weights import build_network, find_weights, load_network, read_pth
 from ..launch import load_yaml
 
@@ -83,6 +87,67 @@ def load_checkpoint(path, network_opt):
         raise UsageError(f'checkpoint {path}: holds neither params nor params_ema')
     params = {k.removeprefix('module.'): v for k, v in params.items()}
     return build_network(network_opt, params, f'checkpoint {path}')
+
+
+def load_encoder(net, source, option_file=None, encoder_source=None):
+    """The encoder with which a network's contrastive loss was computed.
+
+    Args:
+        net (nn.Module): Restoring network.
+        source (str): Its checkpoint, ``.../net_g_<n>.pth``.
+        option_file (str | None): Option file of the training; its ``network_c`` is built. Default: None.
+        encoder_source (str | None): Checkpoint of ``network_c``; None takes ``net_c_<n>.pth`` beside ``source``.
+            Default: None.
+
+    Returns:
+        callable: Pictures (n, c, h, w), [0, 1] -> (global features (n, D), local features); where there is no
+        ``network_c`` the network's own ``features``.
+
+    Raises:
+        UsageError: If there is neither, or the checkpoint is missing or does not fit.
+    """
+    has_encoder = option_file is not None and load_yaml(option_file).get('network_c')
+    if not has_encoder:
+        if encoder_source is not None:
+            raise UsageError(f'encoder {encoder_source}: needs an option file with network_c, which tells how to build '
+                             'it')
+        if not hasattr(net, 'features'):
+            raise UsageError(f'{type(net).__name__} has no method features, and no option file with a network_c was '
+                             'given: there is no space to embed pictures in')
+        return net.features
+    folder, name = osp.split(source)
+    path = encoder_source or osp.join(folder, name.replace('net_g', 'net_c', 1))
+    if encoder_source is None and 'net_g' not in name:
+        raise UsageError(f'weights {source}: are not named net_g_*.pth, so that of network_c (net_c_*.pth) cannot be '
+                         'found; name it')
+    return load_checkpoint(path, read_network_opt(option_file, 'network_c')).to(next(net.parameters()).device)
+
+
+def channels_of(net, network_opt):
+    """Channels of a network's input, see :func:`input_channels`; of a network with a backbone, the backbone's.
+
+    Args:
+        net (nn.Module): Network.
+        network_opt (dict): Its type and arguments.
+
+    Returns:
+        int: Channels.
+    """
+    if isinstance(network_opt.get('backbone'), dict):
+        return channels_of(net.backbone, network_opt['backbone'])
+    return input_channels(net, network_opt)
+
+
+def inference_of(net):
+    """The inference path for a network, padding where it or a part of it (windows of attention) needs that.
+
+    Args:
+        net (nn.Module): Network.
+
+    Returns:
+        Inference: The inference path.
+    """
+    return Inference(pad_multiple=max(declared_multiple(v) for v in net.modules()))
 
 
 def choose_device(name=None):

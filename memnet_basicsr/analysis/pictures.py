@@ -1,6 +1,12 @@
-from torch.utils.data import Subset
+import numpy as np
+from os import path as osp
+from torch.utils.data import Dataset, Subset
 
+from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
+from ..data.color_util import convert_color
+from ..data.paired_masked_dataset import PairedMaskedDataset
+from ..data.picture_source import PictureSource, make_key, read_picture
 from ..errors import UsageError
 
 # option of the level -> data set, and the colour that a network of one channel sees
@@ -30,18 +36,76 @@ def degraded_pictures(folder, level, num_channels, noise_seed=0):
     if key not in DEGRADATIONS or not number.isdigit():
         raise UsageError(f'level {level}: give {"=N, ".join(DEGRADATIONS)}=N, such as sigma=50')
     name, color = DEGRADATIONS[key]
-    kind = 'lmdb' if folder.rstrip('/').endswith('.lmdb') else 'disk'
     return DATASET_REGISTRY.get(name)({
         'name': f'of {folder}',
         'phase': 'val',
         'dataroot_gt': folder,
         'io_backend': {
-            'type': kind
+            'type': io_type(folder)
         },
         'color': color if num_channels == 1 else 'rgb',
         'noise_seed': noise_seed,
         key: int(number)
     })
+
+
+class Pictures(Dataset):
+    """Pictures as they are.
+
+    Items: ``{'lq', 'name'}``, the picture float32 (C, H, W), RGB or gray, [0, 1], and what it is called.
+
+    Args:
+        source (str): A picture file, a folder, or an LMDB (its name ends with .lmdb).
+        num_channels (int): Channels of the network: 1 (gray) or 3 (RGB). Default: 3.
+
+    Raises:
+        UsageError: If there is no such file or folder, it holds no pictures, or one cannot be read.
+    """
+
+    def __init__(self, source, num_channels=3):
+        self.color = 'gray' if num_channels == 1 else 'rgb'
+        self.file = source if osp.isfile(source) else None
+        self.source = None if self.file else PictureSource(source, {'type': io_type(source)})
+
+    def __len__(self):
+        return 1 if self.file else len(self.source)
+
+    def __getitem__(self, index):
+        img = read_picture(self.file) if self.file else self.source.read(index)
+        img = convert_color(img, self.color).astype(np.float32) / 255.
+        name = make_key(osp.basename(self.file)) if self.file else self.source.keys[index]
+        return {'lq': img2tensor(img, bgr2rgb=True, float32=True), 'name': name}
+
+
+def picture_pairs(lq, gt, num_channels=3):
+    """Degraded and clean pictures of the same names.
+
+    Args:
+        lq (str): Degraded pictures: a folder or an LMDB (its name ends with .lmdb).
+        gt (str): Clean pictures, the same.
+        num_channels (int): Channels of the network: 1 (gray) or 3 (RGB). Default: 3.
+
+    Returns:
+        PairedMaskedDataset: Items ``lq`` and ``gt``.
+
+    Raises:
+        UsageError: If there are none or they do not match.
+    """
+    return PairedMaskedDataset({
+        'name': f'of {lq} and {gt}',
+        'phase': 'val',
+        'dataroot_lq': lq,
+        'dataroot_gt': gt,
+        'io_backend': {
+            'type': io_type(gt)
+        },
+        'color': 'gray' if num_channels == 1 else 'rgb'
+    })
+
+
+def io_type(source):
+    """'lmdb' where a name ends with .lmdb, else 'disk'."""
+    return 'lmdb' if source.rstrip('/').endswith('.lmdb') else 'disk'
 
 
 def protocol(level):

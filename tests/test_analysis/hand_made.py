@@ -1,0 +1,35 @@
+"""A network whose addressing is known: every 2 x 2 pixels address one of three prototypes by their colour."""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from memnet_basicsr.archs.memory_util import HierarchicalMemory, MemoryInsertion
+
+RED, GREEN, BLUE = torch.eye(3)
+
+
+class ColourNet(nn.Module):
+    """Reads a memory of the prototypes red, green and blue with the picture at half its size, and returns it."""
+
+    def __init__(self, level='part', chained=False, temperature=.01, chunk=16384, size_multiple=1):
+        super().__init__()
+        self.size_multiple = size_multiple
+        self.memory = HierarchicalMemory(3, 3, 1, 1, top=level, temperature=temperature, threshold=0, chunk=chunk)
+        self.insertions = nn.ModuleDict({'only': MemoryInsertion(3, 3, level, chained)})
+        with torch.no_grad():
+            self.memory.weight.copy_(torch.eye(3))
+            self.insertions['only'].proj_in.weight.copy_(torch.eye(3))
+            self.insertions['only'].proj_in.bias.zero_()
+
+    def forward(self, x):
+        self.insertions['only'](F.avg_pool2d(x, 2), self.memory)
+        return x
+
+
+def picture(height=16, width=16):
+    """Red above, green below left, blue below right, (3, height, width)."""
+    colours = torch.zeros(3, height, width)
+    colours[:, :height // 2] = RED.view(3, 1, 1)
+    colours[:, height // 2:, :width // 2] = GREEN.view(3, 1, 1)
+    colours[:, height // 2:, width // 2:] = BLUE.view(3, 1, 1)
+    return colours
