@@ -4,12 +4,16 @@ import logging
 import numpy as np
 import pytest
 import sys
+import torch
 import yaml
 from pathlib import Path
 
+from basicsr.archs import build_network
+from basicsr.models import build_model
 from basicsr.test import test_pipeline as run_test
 from basicsr.train import train_pipeline
 from basicsr.utils import logger as basicsr_logger
+from memnet_basicsr.archs.memory_util import LEVELS
 from memnet_basicsr.data.lmdb_util import write_lmdb
 from memnet_basicsr.launch import check_options, load_yaml
 
@@ -18,6 +22,7 @@ TRAIN = sorted(p for p in OPTIONS.rglob('train_*.yml'))
 TEST = sorted(OPTIONS.glob('test_*.yml'))
 LONG = ('train_MemNet_Denoise_BSD', 'train_MemNet_JPEG_BSD', 'train_MemNet_SR_291', 'train_MemoryNet_GoPro',
         'train_MemoryNet_RICE1')  # yapf: disable
+AUGMENTED = [p for p in TRAIN if 'type: MemoryAugmented' in p.read_text()]
 
 
 def plain(value):
@@ -41,7 +46,8 @@ def make_data(opt, folder):
             target = folder / block[key]
             channels = 1 if key == 'dataroot_mask' or target.stem.endswith(('_gray', '_y')) else 3
             shift = {'dataroot_gt': 0, 'dataroot_lq': 3, 'dataroot_mask': 7}[key]
-            pictures = [(f'p{i}', picture(10 * i + shift, channels)) for i in range(3)]
+            step = opt.get('scale', 1) if key == 'dataroot_lq' else 1
+            pictures = [(f'p{i}', picture(10 * i + shift, channels)[::step, ::step]) for i in range(3)]
             if target.suffix == '.lmdb':
                 write_lmdb(str(target), pictures, 'tiny', progress=False)
             else:
@@ -55,6 +61,13 @@ def reduce_network(block):
         block.update(num_feat=4, num_block=min(block['num_block'], 2), num_recursion=min(block['num_recursion'], 2))
     elif block['type'] == 'MemoryNet':
         block.update(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1)
+    elif block['type'] == 'MemoryAugmented':
+        block['memory'].update(num_feat=8, num_class=2)
+        block['dry_size'] = 16
+        backbone = block['backbone']
+        backbone.update(dict(EDSR=dict(num_feat=4), RRDBNet=dict(num_feat=4, num_grow_ch=2),
+                             SwinIR=dict(img_size=8, embed_dim=12, depths=[1] * 6, num_heads=[2] * 6)
+                             )[backbone['type']])  # yapf: disable
     elif block['type'] == 'ContrastEncoder':
         block.update(num_feat=8, num_down=2)
 
@@ -92,7 +105,11 @@ def test_trains(path, tmp_path, monkeypatch):
         if key.startswith('network_'):
             reduce_network(block)
     opt['path']['pretrain_network_g'] = None  # the network is another one now
-    opt['datasets']['train'].update(gt_size=24, batch_size_per_gpu=2, num_worker_per_gpu=0, dataset_enlarge_ratio=4)
+    opt['datasets']['train'].update(
+        gt_size=32 if opt.get('scale') == 4 else 24,
+        batch_size_per_gpu=2,
+        num_worker_per_gpu=0,
+        dataset_enlarge_ratio=4)
     opt['train']['total_iter'] = total
     opt['val'].update(val_freq=total, save_img=True)
     opt['logger'].update(print_freq=1, save_checkpoint_freq=total, use_tb_logger=False)
@@ -106,6 +123,32 @@ def test_trains(path, tmp_path, monkeypatch):
     assert f'iter: {total:7,d}' in log and 'nan' not in log.split('Start training')[1].split('Validation')[0]
     assert (folder / 'models' / 'net_g_latest.pth').is_file()
     assert (folder / 'training_states' / f'{total}.state').is_file()
+
+
+@pytest.mark.parametrize('path', AUGMENTED, ids=lambda p: p.stem)
+def test_memory_for_other_networks(path, tmp_path, monkeypatch):
+    """It starts as the backbone, bit for bit, and every parameter of the memory is trained."""
+    opt = plain(load_yaml(str(path)))
+    reduce_network(opt['network_g'])
+    opt.update(is_train=True, dist=False, num_gpu=0, rank=0, world_size=1)
+    opt['path'].update(models=str(tmp_path), training_states=str(tmp_path), log=str(tmp_path))
+    torch.manual_seed(0)
+    backbone = build_network(opt['network_g']['backbone']).eval()
+    torch.manual_seed(0)
+    model = build_model(opt)
+    net = model.net_g
+    x = torch.rand(2, 3, 16, 24)
+    with torch.no_grad():
+        assert torch.equal(net.eval()(x), backbone(x))
+    net.train()
+    assert len(net.insertions) == 3 and [v.level for v in net.insertions.values()] == list(LEVELS)
+    model.feed_data(dict(lq=torch.rand(2, 3, 8, 8), gt=torch.rand(2, 3, 32, 32)))
+    for i in (1, 2):  # in the first step W_out is zero and lets no gradient through
+        model.optimize_parameters(i)
+    parameters = [(k, v) for k, v in net.named_parameters() if not k.startswith('backbone.')]
+    assert len(parameters) > 10 and [k for k, v in parameters if not v.grad.abs().sum() > 0] == []
+    assert sum(len(group['params']) for group in model.optimizer_g.param_groups) == len(list(net.parameters()))
+    assert model.optimizer_g.param_groups[1]['lr'] == 10 * model.optimizer_g.param_groups[0]['lr']
 
 
 @pytest.mark.parametrize('path', TEST, ids=lambda p: p.stem)

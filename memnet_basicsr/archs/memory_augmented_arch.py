@@ -64,9 +64,12 @@ class MemoryAugmented(nn.Module):
                 recall=reconstruction,
                 centred=self.memory.centred)
             self.backbone.get_submodule(name).register_forward_hook(_Insertion(self, key))
-        for attribute in ('pad_multiple', 'window_size'):  # what the inference path asks a network for
-            if hasattr(self.backbone, attribute):
-                setattr(self, attribute, getattr(self.backbone, attribute))
+        # what the inference path asks a network for; BasicSR's transformers have it in their arguments alone
+        declared = [getattr(self.backbone, v, None) for v in ('size_multiple', 'window_size')]
+        for multiple in (*declared, backbone.get('window_size')):
+            if isinstance(multiple, int):
+                self.size_multiple = multiple
+                break
         self._register_load_state_dict_pre_hook(self._accept_backbone)
 
     def forward(self, x):

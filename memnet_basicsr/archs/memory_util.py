@@ -282,7 +282,7 @@ class RunningScaler(nn.Module):
                 # the variance of all rows seen, about their common mean
                 self.var.lerp_(var + (1 - weight) * (mean - self.mean)**2, weight)
                 self.mean.lerp_(mean, weight)
-        return F.batch_norm(rows, self.mean, self.var)
+        return (rows - self.mean) * (self.var + 1e-5).rsqrt()  # F.batch_norm would keep the buffers for the gradient
 
 
 class MemoryInsertion(nn.Module):
