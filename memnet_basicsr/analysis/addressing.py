@@ -24,11 +24,14 @@ class Addressing:
         weights (Tensor): (N, h, w), N prototypes; at each position they sum to 1.
         size (tuple[int]): Height and width in pixels of what the positions cover: the picture, padded right and bottom
             where the network needs it. Position (i, j) lies over the pixel ((i + 0.5) / h, (j + 0.5) / w) of it.
+        query_cosine (float): Mean cosine between what any two positions ask the memory with. Near 1 they all ask the
+            same, and the memory cannot but answer alike.
     """
     place: str
     level: str
     weights: torch.Tensor
     size: tuple
+    query_cosine: float
 
     def entropy(self):
         """Entropy of the addressing at each position over log N, 0 (one prototype) to 1 (uniform), (h, w)."""
@@ -115,14 +118,18 @@ def _watch_insertions(net, memory, size, note):
 
     def listen(rows, level, *args, **kwargs):
         weight = address(rows, level, *args, **kwargs)
-        heard.setdefault(level, []).append(weight.detach().float())  # a large picture comes in chunks
+        # a large picture comes in chunks
+        heard.setdefault(level, []).append((weight.detach().float(), _sum_of_units(rows)))
         return weight
 
     def finish(name):
 
         def hook(module, args, output):
             for level, parts in heard.items():
-                note(Addressing(name, level, _as_map(torch.cat(parts), args[0], size, name, in_halves), size))
+                weights, sums = zip(*parts)
+                weight = torch.cat(weights)
+                maps = _as_map(weight, args[0], size, name, in_halves)
+                note(Addressing(name, level, maps, size, _mean_cosine(sum(sums), len(weight))))
             heard.clear()
 
         return hook
@@ -150,7 +157,8 @@ def _watch_picture(net, memory, size, note):
             weight = torch.softmax(rows @ values.t(), dim=-1)
             weight = weight * (weight > .0025)
             weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-12)
-            note(Addressing('picture', level, back(weight.float())[0], size))
+            maps = back(weight.float())[0]
+            note(Addressing('picture', level, maps, size, _mean_cosine(_sum_of_units(rows), len(rows))))
             rows = weight @ values
 
     handle = memory.register_forward_hook(hook)
@@ -158,6 +166,15 @@ def _watch_picture(net, memory, size, note):
         yield
     finally:
         handle.remove()
+
+
+def _sum_of_units(rows):
+    return F.normalize(rows.detach().double(), dim=-1).sum(0)
+
+
+def _mean_cosine(sum_of_units, count):
+    """Mean cosine over all pairs of rows: the squared length of the mean of their unit vectors."""
+    return float((sum_of_units / count).square().sum())
 
 
 def _as_map(weight, feature, size, name, in_halves):

@@ -3,6 +3,7 @@ import numpy as np
 import torch
 
 from .drawing import COLORS, new_figure, set_title
+from .prototypes import PlaceUse
 
 LABELS = 40  # more prototypes than this are labelled every fifth or tenth
 SPAN = .01  # maps that vary by less are drawn as if they varied by this much
@@ -24,7 +25,8 @@ def draw_prototypes(level, use, title):
     num = len(use.patches)
     columns = min(10, max(4, 40 // max(1, use.num_patches)), num)
     rows = -(-num // columns)
-    figure = new_figure(16, 6.4 + rows * (16 / columns / use.num_patches + .25))
+    cell = use.num_patches * (use.side + 2) + use.side // 4, use.side + use.side // 2  # width, height with a label
+    figure = new_figure(16, 6.6 + 16 * rows * cell[1] / (columns * cell[0]))
     upper, lower = figure.subfigures(2, 1, height_ratios=(6, figure.get_figheight() - 6))
     upper_left, upper_right = upper.subfigures(1, 2, width_ratios=(2, 3))
     left, (above, below) = upper_left.subplots(), upper_right.subplots(2, 1, height_ratios=(3, 2))
@@ -56,7 +58,7 @@ def draw_prototypes(level, use, title):
         loc='upper right')
     above.set_title(f'usage over {total.positions:,} positions', fontsize=11)
 
-    _draw_patches(lower.subplots(), use, columns, dead)
+    _draw_patches(lower.subplots(), use, columns, cell, dead)
     set_title(figure, f'{title}\n{level} level: {describe_places(use)}')
     return figure
 
@@ -67,13 +69,12 @@ def describe_places(use):
                      for name, place in use.places.items())  # yapf: disable
 
 
-def _draw_patches(axis, use, columns, dead):
+def _draw_patches(axis, use, columns, cell, dead):
     """Patches of all prototypes in one image, a cell for each, with its index and largest weight above."""
     num, side = len(use.patches), use.side
-    label, width = -(-side // 3), use.num_patches * (side + 2) + side // 4
-    canvas = np.ones((-(-num // columns) * (side + label), columns * width, 3), np.float32)
+    canvas = np.ones((-(-num // columns) * cell[1], columns * cell[0], 3), np.float32)
     for j, patches in enumerate(use.patches):
-        top, left = j // columns * (side + label) + label, j % columns * width
+        top, left = (j // columns + 1) * cell[1] - side, j % columns * cell[0]
         for k, patch in enumerate(patches):
             pixels = as_image(patch.pixels)
             start = left + k * (side + 2)
@@ -114,7 +115,8 @@ def draw_addressing(picture, restored, places, title, top=3):
     for axis in axes[0, 2:]:
         axis.remove()
     for row, place in zip(axes[1:], places):
-        num = len(place.weights)
+        num, use = len(place.weights), PlaceUse()
+        use.add(place)
         strongest, entropy = place.strongest().cpu().numpy(), place.entropy().cpu().numpy()
         share = np.bincount(strongest.ravel(), minlength=num) / strongest.size
         named = np.argsort(-share, kind='stable')[:len(NAMED)]
@@ -122,7 +124,7 @@ def draw_addressing(picture, restored, places, title, top=3):
         rank[named] = np.arange(len(named))
         colors = ListedColormap([*NAMED, 'lightgray'])
         row[0].imshow(rank[strongest], cmap=colors, vmin=-.5, vmax=len(NAMED) + .5, interpolation='nearest')
-        row[0].set_ylabel(f'{place.place}\n{place.level} level', fontsize=9)
+        row[0].set_ylabel(f'{place.place}\n{place.level}, information {use.information():.4f}', fontsize=9)
         row[0].set_title(f'strongest ({(share > 0).sum()} of {num} occur)', fontsize=9)
         handles = [
             Line2D([], [], color=NAMED[k], marker='s', linestyle='', label=f'{j}: {100 * share[j]:.0f} %')

@@ -10,9 +10,10 @@ For MemoryNet (memory: feature or released) and MemoryAugmented; weights files t
 colour each, all others are gray), the entropy of the addressing over log N (0: one prototype; 1: uniform), and the
 weights of the --top prototypes of the largest mean weight. You see a line for each place:
 
-    stage1_encoder3  part       entropy 0.812 (0.341..0.990)   information 0.0913   17 of 100 prototypes are the ...
+    stage1_encoder3  part       entropy 0.812 (0.341..0.990)   information 0.0913   strongest somewhere 17 of 100 ...
 
-Information: what the addressing tells about the position, 0 (every position is addressed alike) to 1.
+Information: what the addressing tells about the position, 0 (every position is addressed alike) to 1. The last figure
+is the mean cosine between what two positions ask the memory with: near 1 they ask the same and get the same.
 """
 import argparse
 
@@ -50,8 +51,8 @@ def main(args=None):
         use, entropy = PlaceUse(), place.entropy()
         use.add(place)
         print(f'{place.place:16s} {place.level:10s} entropy {use.entropy():.3f} ({float(entropy.min()):.3f}..'
-              f'{float(entropy.max()):.3f})   information {use.information():.4f}   {int((use.wins > 0).sum())} of '
-              f'{len(use.wins)} prototypes are the strongest somewhere')
+              f'{float(entropy.max()):.3f})   information {use.information():.4f}   strongest somewhere '
+              f'{int((use.wins > 0).sum())} of {len(use.wins)}   cosine of two positions {place.query_cosine:.3f}')
     title = f'{args.name or args.weights} on {item["name"]}'
     write_figure(draw_addressing(item['lq'], restored, places, title, args.top), args.output)
     print(f'wrote {args.output}')

@@ -27,6 +27,7 @@ def test_hand_made_addressing(chunk):
     expected = torch.tensor([[0] * 8] * 4 + [[1] * 4 + [2] * 4] * 4)
     assert torch.equal(only.strongest(), expected)
     assert only.entropy().max() < 1e-6 and torch.allclose(only.weights.sum(0), torch.ones(8, 8))
+    assert only.query_cosine == pytest.approx(.5**2 + 2 * .25**2)  # of two positions, those of one colour have 1
     assert 'address' not in vars(net.memory) and not net.insertions['only']._forward_hooks  # nothing stays behind
 
 
