@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference.description import COLORS
 from memnet_basicsr.inference.packaging import package_weights
 
 
@@ -25,7 +26,7 @@ def main():
     parser.add_argument('--output', required=True, help='.pth or .safetensors file to write')
     parser.add_argument('--task', required=True, choices=('denoise', 'jpeg', 'sr', 'restore'))
     parser.add_argument('--scale', type=int, nargs='+', help='factors of super-resolution that were trained')
-    parser.add_argument('--color', choices=('each', 'y'), help='colour by a network of one channel. Default: by task')
+    parser.add_argument('--color', choices=COLORS, help='colour by a network of one channel. Default: by task')
     parser.add_argument('--local_statistics', type=int, help='side of the training patches, to make poolings local')
     parser.add_argument('--param_key', choices=('params', 'params_ema'), help='Default: params_ema where there is one')
     parser.add_argument('--metric', type=metric, nargs='*', default=[], metavar='NAME=VALUE', help='figures to tell')

@@ -2,9 +2,11 @@ import json
 
 from ..errors import UsageError
 
-# what a network of one channel does with a colour picture: restore 'each' channel, or 'y' and keep the chroma. Noise
-# lies in every channel; JPEG spoils the luminance most, and the eye sees the sharpness of super-resolution there
-TASK_COLOR = {'denoise': 'each', 'jpeg': 'y', 'sr': 'y', 'restore': 'each'}
+# what a network of one channel does with a colour picture: restore 'each' channel; or 'y' and keep the chroma; or also
+# the chroma, at 'half' the size, as JPEG stores it. Noise lies in every channel, and the eye sees the sharpness of
+# super-resolution in the luminance
+TASK_COLOR = {'denoise': 'each', 'jpeg': 'half', 'sr': 'y', 'restore': 'each'}
+COLORS = ('each', 'y', 'half')
 KEYS = ('name', 'network_g', 'task', 'color', 'scale', 'upscaled_by', 'local_statistics', 'option', 'metrics', 'note')
 
 
@@ -15,8 +17,9 @@ def describe(opt, task, scale=None, color=None, local_statistics=None, metrics=N
         opt (dict): Option file of the training; ``name`` and ``network_g`` are read.
         task (str): 'denoise', 'jpeg', 'sr' or 'restore' (anything else: blur, shadows, raindrops, clouds).
         scale (list[int] | None): Factors of super-resolution that were trained; needed for 'sr'. Default: None.
-        color (str | None): What a network of one channel does with colour pictures: 'each' (each channel) or 'y'
-            (luminance, chroma kept). None takes the task's: 'y' for 'jpeg' and 'sr', else 'each'. Default: None.
+        color (str | None): What a network of one channel does with colour pictures: 'each' (each channel), 'y'
+            (luminance, chroma kept) or 'half' (luminance, and chroma at half the size). None takes the task's: 'half'
+            for 'jpeg', 'y' for 'sr', else 'each'. Default: None.
         local_statistics (int | None): Side of the training patches if global average poolings are to be made local
             (see ``Inference``). Default: None.
         metrics (dict | None): Figures to tell, names and numbers. Default: None.
@@ -77,8 +80,10 @@ def check_description(description, where):
         raise UsageError(f'{where} has unknown keys: {", ".join(unknown)} (known: {", ".join(KEYS)})')
     if not isinstance(network_type, str) or task not in TASK_COLOR:
         raise UsageError(f'{where} has the task {task!r}, known are {", ".join(TASK_COLOR)}')
-    if description.setdefault('color', TASK_COLOR[task]) not in ('each', 'y'):
-        raise UsageError(f"{where} has color: {description['color']!r}, known are 'each' and 'y'")
+    if description.setdefault('color', TASK_COLOR[task]) not in COLORS:
+        raise UsageError(f"{where} has color: {description['color']!r}, known are {', '.join(COLORS)}")
+    if task == 'sr' and description['color'] == 'half':
+        raise UsageError(f"{where} has color: 'half', which is not for sr")
     if task == 'sr':
         scale = description.get('scale')
         if not isinstance(scale, list) or not scale or not all(isinstance(v, (int, float)) and v > 1 for v in scale):

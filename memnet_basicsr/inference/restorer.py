@@ -1,5 +1,6 @@
 import inspect
 import torch
+from torch.nn import functional as F
 
 from ..data.bicubic_util import resize_bicubic
 from ..errors import UsageError
@@ -41,8 +42,9 @@ def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=Fal
 class Restorer:
     """Maps pictures to restored pictures of the same kind, type and layout.
 
-    Networks of one channel restore colour pictures channel by channel, or their luminance only, whatever the
-    description says. Networks of three channels see a gray picture three times and their outputs are averaged.
+    Networks of one channel restore colour pictures as the description's ``color`` says: channel by channel, or their
+    luminance without or with the chroma. Networks of three channels see a gray picture three times and their outputs
+    are averaged.
 
     Args:
         net (nn.Module): Network; where it has ``deploy()``, what that returns is used.
@@ -146,8 +148,12 @@ class Restorer:
         """
         if self.description.get('upscaled_by') == 'bicubic':
             height, width = round(height * scale), round(width * scale)
-        each = channels == 3 and self.in_channels == 1 and self.description['color'] == 'each'
-        return self.inference.forwards(self.net, height, width) * (3 if each else 1)
+        forwards = self.inference.forwards(self.net, height, width)
+        if channels != 3 or self.in_channels != 1 or self.description['color'] == 'y':
+            return forwards
+        if self.description['color'] == 'each':
+            return 3 * forwards
+        return forwards + 2 * self.inference.forwards(self.net, (height + 1) // 2, (width + 1) // 2)
 
     def _apply(self, lq):
         return self.inference(self.net, lq)
@@ -159,9 +165,18 @@ class Restorer:
             y = (self._apply((16 + 219 * y) / 255) * 255 - 16) / 219
         else:
             y = self._apply(y)
+        if self.description['color'] == 'half':
+            chroma = self._restore_chroma(chroma)
         if y.shape[2:] != chroma.shape[2:]:
             chroma = upscale(chroma, y.size(2) / chroma.size(2))
         return ycbcr_to_rgb(y, chroma)
+
+    def _restore_chroma(self, chroma):
+        """What the network changes in each at half the size, where JPEG has left its blocks, is added enlarged."""
+        height, width = chroma.shape[2:]
+        half = F.avg_pool2d(F.pad(chroma, (0, width % 2, 0, height % 2), mode='replicate'), 2)
+        change = torch.cat([self._apply(v + 0.5) - 0.5 - v for v in half.split(1, dim=1)], dim=1)
+        return chroma + F.interpolate(change, scale_factor=2, mode='bilinear')[:, :, :height, :width]
 
 
 def upscale(img, scale):

@@ -39,7 +39,7 @@ def test_averaged_parameters_are_taken_where_there_are_any(training, tmp_path):
         package_weights(checkpoint, opt, path, key, task='jpeg')
         params, description = read_weights(path)
         assert torch.equal(params['ensemble_weight'], net.ensemble_weight + plus)
-        assert description['option'] == 'train_MemNet' and description['color'] == 'y'
+        assert description['option'] == 'train_MemNet' and description['color'] == 'half'
 
 
 def test_memnet_restores_as_in_evaluation(training, tmp_path):

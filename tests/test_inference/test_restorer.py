@@ -108,9 +108,23 @@ def test_ycbcr_is_jpegs():
     np.testing.assert_allclose(ycbcr_to_rgb(y, chroma)[0].numpy().transpose(1, 2, 0), img, atol=1e-6)
 
 
-def test_jpeg_restores_the_luminance_and_keeps_the_chroma(make_weights):
-    img = picture(8, 9, 3)
+@pytest.mark.parametrize('size', [(8, 10), (9, 7)])
+def test_jpeg_restores_the_chroma_at_half_the_size(make_weights, size):
+    cv2 = pytest.importorskip('cv2')
+    img = picture(*size, 3)
     out = load_restorer(make_weights('jpeg'), device='cpu')(img)
+    (y, chroma), (out_y, out_chroma) = (rgb_to_ycbcr(torch.from_numpy(v.transpose(2, 0, 1))[None]) for v in (img, out))
+    np.testing.assert_allclose(out_y[0, 0], blurred(y[0, 0].numpy()), atol=1e-6)
+    for before, after in zip(chroma[0].numpy(), out_chroma[0].numpy()):
+        even = np.pad(before, [(0, v % 2) for v in size], mode='edge')
+        half = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+        change = cv2.resize(blurred(half) - half, even.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_allclose(after, before + change[:size[0], :size[1]], atol=1e-5)
+
+
+def test_the_chroma_is_kept_on_request(make_weights):
+    img = picture(8, 9, 3)
+    out = load_restorer(make_weights('jpeg', color='y'), device='cpu')(img)
     tensor = torch.from_numpy(img.transpose(2, 0, 1))[None]
     y, chroma = rgb_to_ycbcr(tensor)
     out_y, out_chroma = rgb_to_ycbcr(torch.from_numpy(out.transpose(2, 0, 1))[None])
