@@ -1,6 +1,6 @@
 """Parameters, multiply-accumulates (MACs) and activations of the networks of option files, as a table.
 
-Example (about 5 minutes on one core; --size 64 64 takes one):
+Example (some 5 minutes of one core, with --size 64 64 less than one):
 
     python scripts/analysis/cost_table.py options/*.yml options/ablation/*.yml --csv cost.csv
 
