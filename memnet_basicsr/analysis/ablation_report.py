@@ -55,6 +55,8 @@ def read_row(variant, runs):
         Row: Of the finished ones.
     """
     finished = {seed: run for seed, run in runs.items() if run.finished()}
+    if not finished:  # perhaps its network cannot even be built
+        return Row(variant.label, {}, 0, 0.)
     net = build_network(variant.opt['network_g'])
     row = Row(variant.label, finished, num_parameters(net), count_macs(net))
     logged = {}
