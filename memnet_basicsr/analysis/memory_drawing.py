@@ -128,10 +128,10 @@ def draw_addressing(picture, restored, places, title, top=3):
         row[0].set_title(f'strongest ({(share > 0).sum()} of {num} occur)', fontsize=9)
         handles = [
             Line2D([], [], color=NAMED[k], marker='s', linestyle='', label=f'{j}: {100 * share[j]:.0f} %')
-            for k, j in enumerate(named) if share[j] > 0
+            for k, j in enumerate(named) if share[j] >= .005
         ]
-        if share[named].sum() < 1 - 1e-9:
-            others = 100 * (1 - share[named].sum())
+        others = 100 * (1 - share[named].sum())
+        if others >= .5:
             handles.append(Line2D([], [], color='lightgray', marker='s', linestyle='', label=f'others: {others:.0f} %'))
         row[0].legend(handles=handles, fontsize=7, ncols=4, loc='upper center', bbox_to_anchor=(.5, -.01),
                       frameon=False, handletextpad=0, columnspacing=.6, borderpad=.1)  # yapf: disable
