@@ -5,6 +5,7 @@
 """
 import contextlib
 import math
+import operator
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -217,9 +218,12 @@ class HierarchicalMemory(nn.Module):
         weight = harden(weight, self.threshold / (key.shape[0] if self.threshold_unit == 'uniform' else 1))
         if self._sums is not None:
             with torch.no_grad():
-                entropy = -torch.xlogy(weight, weight).sum().float()
-                count, usage, total = self._sums.get(level, (0, 0., 0.))
-                self._sums[level] = (count + len(weight), usage + weight.float().sum(0), total + entropy)
+                weight = weight.detach().float()
+                mean = weight.mean(0)
+                found = (len(weight), weight.sum(0), -torch.xlogy(weight, weight).sum(),
+                         -torch.xlogy(mean, mean).sum() * len(weight))  # yapf: disable
+                known = self._sums.get(level)
+                self._sums[level] = tuple(map(operator.add, known, found)) if known else found
         return weight
 
     def measure(self, on=True):
@@ -232,18 +236,18 @@ class HierarchicalMemory(nn.Module):
 
         Returns:
             dict[str, float]: For each level that was read: ``entropy_<level>``, mean over the rows of the weights'
-            entropy over log N, 0 (one prototype) to 1 (uniform); ``information_<level>``, entropy of the mean weights
-            over log N, less the former: 0 if every row reads the same; ``dead_<level>``, share of the prototypes whose
-            mean weight is below a tenth of 1/N; ``similarity_<level>``, mean cosine between two different prototypes.
+            entropy over log N, 0 (one prototype) to 1 (uniform); ``information_<level>``, entropy of the mean weights of
+            a read (of an insertion, of a chunk) over log N, less the former: 0 if all its rows read the same;
+            ``dead_<level>``, share of the prototypes whose mean weight is below a tenth of 1/N;
+            ``similarity_<level>``, mean cosine between two different prototypes.
         """
         out = {}
-        for level, (count, usage, entropy) in (self._sums or {}).items():
+        for level, (count, usage, entropy, entropy_of_mean) in (self._sums or {}).items():
             num = len(usage)
-            usage = usage / count
             scale = math.log(num) if num > 1 else 1.
             out[f'entropy_{level}'] = float(entropy / count / scale)
-            out[f'information_{level}'] = float(-torch.xlogy(usage, usage).sum() / scale) - out[f'entropy_{level}']
-            out[f'dead_{level}'] = float((usage < 0.1 / num).float().mean())
+            out[f'information_{level}'] = float((entropy_of_mean - entropy) / count / scale)
+            out[f'dead_{level}'] = float((usage / count < 0.1 / num).float().mean())
             out[f'similarity_{level}'] = float((self.similarity(level).sum() - num) / max(num * (num - 1), 1))
         if self._sums is not None:
             self._sums = {}

@@ -155,7 +155,71 @@ def test_failures_are_told_once(tmp_path, caplog):
     assert len([r for r in caplog.records if 'all but uniform' in r.message]) == 1, [r.message for r in caplog.records]
 
 
+def test_constant_reads_are_told(tmp_path, caplog):
+    model = model_of(tmp_path)
+    for insertion in model.net_g.insertions.values():
+        torch.nn.init.zeros_(insertion.proj_in.weight)  # all queries are the bias
+    with caplog.at_level('WARNING', logger='basicsr'):
+        model.optimize_parameters(1)
+        log = model.get_current_log()
+    assert log['information_part'] == pytest.approx(0, abs=1e-4)
+    assert 'no more than a bias' in caplog.text
+
+
+def test_memory_of_another_training(tmp_path):
+    other = model_of(tmp_path)
+    for value in other.net_g.memory.parameters():
+        value.data.add_(1)
+    other.save(0, 1)
+    opt = options(tmp_path, network=deepcopy(NETWORK))
+    opt['network_g']['memory_opt']['frozen'] = True
+    opt['path']['pretrain_memory'] = str(tmp_path / 'net_g_1.pth')
+    torch.manual_seed(9)
+    model = build_model(opt)
+    model.feed_data(dict(lq=other.lq, gt=other.gt))
+    before = snapshot(model.net_g)
+    model.optimize_parameters(1)
+    for name, value in other.net_g.memory.state_dict().items():
+        assert torch.equal(model.net_g.memory.state_dict()[name], value), 'frozen'
+    assert not torch.equal(model.net_g.tail.weight, other.net_g.tail.weight), 'the rest is not taken'
+    assert 'tail.weight' in moved(before, model.net_g)
+
+    opt = options(tmp_path, network=deepcopy(NETWORK))
+    opt['network_g']['memory_opt']['num_class'] = 3
+    opt['path']['pretrain_memory'] = str(tmp_path / 'net_g_1.pth')
+    with pytest.raises(UsageError, match=r'weight \(\d+, 8\) instead of'):
+        build_model(opt)
+
+
+def test_a_resumed_run_keeps_its_own_memory(tmp_path):
+    other = model_of(tmp_path)
+    other.save(0, 1)
+    opt = options(tmp_path)
+    opt['path'].update(pretrain_memory=str(tmp_path / 'net_g_1.pth'), resume_state=str(tmp_path / '1.state'))
+    torch.manual_seed(9)
+    model = build_model(opt)
+    assert not torch.equal(model.net_g.memory.weight, other.net_g.memory.weight)
+
+
+def test_the_memory_can_learn_faster(tmp_path):
+    steps = {}
+    for mult in (1, 10):
+        model = model_of(tmp_path, memory_lr_mult=mult)
+        before = snapshot(model.net_g)
+        model.update_learning_rate(1)
+        model.optimize_parameters(1)
+        groups = model.optimizer_g.param_groups
+        assert sum(len(v['params']) for v in groups) == len(list(model.net_g.parameters()))
+        steps[mult] = {name: (model.net_g.state_dict()[name] - before[name]).abs().amax().item()
+                       for name in ('memory.weight', 'head.weight')}  # yapf: disable
+    # Adam's first step is the learning rate
+    assert steps[10]['memory.weight'] == pytest.approx(10 * steps[1]['memory.weight'], rel=1e-3)
+    assert steps[10]['head.weight'] == pytest.approx(steps[1]['head.weight'], rel=1e-3)
+
+
 @pytest.mark.parametrize('change, message', [
+    (dict(network=dict(NETWORK, memory_opt=dict(NETWORK['memory_opt'], frozen=True)), memory_lr_mult=2),
+     'no memory that is trained'),
     (dict(network=dict(type='MSRResNet', num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=2)),
      'MSRResNet has no method reconstruct'),
     (dict(optim_c=None), 'optim_c is missing'),
