@@ -68,7 +68,7 @@ def test_stop_and_go_on(call, work, capsys):
 
 
 @pytest.mark.parametrize('more, message', [
-    (('--variants', 'smal'), 'there is no variant smal; near: small'),
+    (('--variants', 'small2'), 'there is no variant small2; near: small'),
     (('--seeds', '0'), '--seeds 0: must be 1 or more'),
     (('--overwrite', '--jobs', '0'), '--jobs 0'),
 ])  # yapf: disable
