@@ -144,7 +144,7 @@ def table(title, rows, baseline):
             *(_spread(list(r.values.get(k, {}).values()), k) for k in keys)
         ] for r in done])
     lines += ['', f'Difference to `{baseline.label}` ({baseline.parameters:,} parameters), paired by seed, with its '
-              '95 % t-interval:', '']  # yapf: disable
+              '95 % t-interval (by chance alone one of twenty such intervals leaves out zero):', '']  # yapf: disable
     body = []
     for r in done:
         for key in keys:
@@ -190,7 +190,7 @@ def draw(title, rows, baseline):
             if differences:
                 mean, half = interval(differences)
                 clear = np.isfinite(half) and abs(mean) > half
-                color = COLORS[2] if clear else 'gray'
+                color = COLORS[2 if mean > 0 else 5] if clear else 'gray'
                 right.plot(differences, [place] * len(differences), 'o', color=color, alpha=.4, markersize=5)
                 right.plot(mean, place, '|', color=color, markersize=16, markeredgewidth=2.5)
                 if np.isfinite(half):

@@ -236,8 +236,8 @@ class HierarchicalMemory(nn.Module):
 
         Returns:
             dict[str, float]: For each level that was read: ``entropy_<level>``, mean over the rows of the weights'
-            entropy over log N, 0 (one prototype) to 1 (uniform); ``information_<level>``, entropy over log N of the mean
-            weights of a read (of an insertion, of a chunk), less the former: 0 if all its rows read the same;
+            entropy over log N, 0 (one prototype) to 1 (uniform); ``information_<level>``, that of the mean weights of a
+            read (of an insertion, of a chunk), less the former: 0 if all its rows read the same;
             ``dead_<level>``, share of the prototypes whose mean weight is below a tenth of 1/N;
             ``similarity_<level>``, mean cosine between two different prototypes.
         """
