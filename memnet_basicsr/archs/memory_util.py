@@ -95,7 +95,7 @@ class HierarchicalMemory(nn.Module):
             prototypes has when the addressing is uniform. Default: 'absolute'.
         chunk (int): Rows (pixels, tokens) read at once. Default: 16384.
         frozen (bool): Prototypes, gates and temperature keep their start, random or that of another run
-            (``path: pretrain_memory``): a control, or transfer. Default: False.
+            (``path: pretrain_network_memory``): a control, or transfer. Default: False.
         centred (bool): Insertions centre and scale their features before they address, see :class:`RunningScaler`.
             Without it features, whose mean is far from zero, all point one way, and every pixel reads the same. The
             paper does not have it. Default: False.

@@ -26,7 +26,7 @@ class MemoryNetModel(RestorationModel):
         opt (dict): As RestorationModel, and
             network_c (dict): Encoder of the contrastive loss, for example ContrastEncoder. Default: the network's own
                 last stage, by its method ``features``.
-            path.pretrain_memory (str): Checkpoint of another training, of which the memory (prototypes, gates,
+            path.pretrain_network_memory (str): Checkpoint of another training, of which the memory (prototypes, gates,
                 temperatures) is taken; with ``frozen: true`` of the memory it stays so. Default: none.
             train.reconstruction_opt (dict): Loss between ``reconstruct(gt)`` and gt. Default: none.
             train.contrast_opt (dict): ThreeClassContrastiveLoss. Default: none.
@@ -59,7 +59,7 @@ class MemoryNetModel(RestorationModel):
         if self.recording_iter and not self.cri_reconstruction:
             raise UsageError('train: recording_iter needs reconstruction_opt')
         self.memories = [m for m in net.modules() if isinstance(m, HierarchicalMemory)]
-        path = self.opt['path'].get('pretrain_memory')
+        path = self.opt['path'].get('pretrain_network_memory')
         if path and not self.opt['path'].get('resume_state'):
             self._load_memory(net, path)
         super().init_training_settings()
@@ -68,7 +68,7 @@ class MemoryNetModel(RestorationModel):
         weights = checkpoint.load(path)
         weights = weights.get('params_ema', weights.get('params', weights))
         if not self.memories:
-            raise UsageError(f'path: pretrain_memory: {type(net).__name__} of the option file has no memory')
+            raise UsageError(f'path: pretrain_network_memory: {type(net).__name__} of the option file has no memory')
         for name, memory in net.named_modules():
             if isinstance(memory, HierarchicalMemory):
                 own = {k.removeprefix(f'{name}.'): v for k, v in weights.items() if k.startswith(f'{name}.')}

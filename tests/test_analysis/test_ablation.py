@@ -129,14 +129,14 @@ def test_merging_leaves_the_original():
 def test_budget_scales_all_lengths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     opt = options()
-    opt['path']['pretrain_memory'] = 'experiments/other_seed{seed}/net.pth'
+    opt['path']['pretrain_network_memory'] = 'experiments/other_seed{seed}/net.pth'
     opt = options_of_run(Variant('plan', 'a', opt), 3, 200)
     assert opt['name'] == 'plan_a_seed3' and opt['manual_seed'] == 3
     assert opt['train']['total_iter'] == 200 and opt['train']['recording_iter'] == 20
     assert opt['train']['scheduler'] == dict(type='WarmupCosineLR', T_max=200, warmup_iter=10)
     assert opt['val']['val_freq'] == 200 and opt['datasets']['train']['num_worker_per_gpu'] == 0
     assert opt['datasets']['train']['dataroot_gt'] == str(tmp_path / 'data' / 'gt.lmdb')
-    assert opt['path']['pretrain_memory'] == 'experiments/other_seed3/net.pth'
+    assert opt['path']['pretrain_network_memory'] == 'experiments/other_seed3/net.pth'
     lists = options(scheduler=dict(type='MultiStepLR', milestones=[500, 750]))
     assert options_of_run(Variant('', 'a', lists), 0, 100)['train']['scheduler']['milestones'] == [50, 75]
 
@@ -192,8 +192,8 @@ def test_changed_options_are_noticed(fake_training, tmp_path):
 def test_a_run_waits_for_the_one_it_needs(fake_training, tmp_path):
     source, lost = run_of('source', 0, tmp_path, sleep=0.5), run_of('bad', 0, tmp_path)
     needing, hopeless = run_of('needing', 0, tmp_path), run_of('hopeless', 0, tmp_path)
-    needing.opt['path']['pretrain_memory'] = f'experiments/{source.name}/models/net_g_latest.pth'
-    hopeless.opt['path']['pretrain_memory'] = f'experiments/{lost.name}/models/net_g_latest.pth'
+    needing.opt['path']['pretrain_network_memory'] = f'experiments/{source.name}/models/net_g_latest.pth'
+    hopeless.opt['path']['pretrain_network_memory'] = f'experiments/{lost.name}/models/net_g_latest.pth'
     failed = train_all([needing, hopeless, source, lost], jobs=4)
     order = (tmp_path / 'order.txt').read_text().split()
     assert order.index('source_seed0') < order.index('needing_seed0') and needing.finished()

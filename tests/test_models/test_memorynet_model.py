@@ -4,6 +4,7 @@ from collections import OrderedDict
 from copy import deepcopy
 
 from basicsr.models import build_model
+from basicsr.utils import make_exp_dirs
 from memnet_basicsr.archs.memory_util import HierarchicalMemory
 from memnet_basicsr.errors import UsageError
 
@@ -173,7 +174,7 @@ def test_memory_of_another_training(tmp_path):
     other.save(0, 1)
     opt = options(tmp_path, network=deepcopy(NETWORK))
     opt['network_g']['memory_opt']['frozen'] = True
-    opt['path']['pretrain_memory'] = str(tmp_path / 'net_g_1.pth')
+    opt['path']['pretrain_network_memory'] = str(tmp_path / 'net_g_1.pth')
     torch.manual_seed(9)
     model = build_model(opt)
     model.feed_data(dict(lq=other.lq, gt=other.gt))
@@ -186,16 +187,24 @@ def test_memory_of_another_training(tmp_path):
 
     opt = options(tmp_path, network=deepcopy(NETWORK))
     opt['network_g']['memory_opt']['num_class'] = 3
-    opt['path']['pretrain_memory'] = str(tmp_path / 'net_g_1.pth')
+    opt['path']['pretrain_network_memory'] = str(tmp_path / 'net_g_1.pth')
     with pytest.raises(UsageError, match=r'weight \(\d+, 8\) instead of'):
         build_model(opt)
+
+
+def test_basicsr_takes_the_path_for_a_file(tmp_path):
+    """It makes folders of all paths whose option has another name."""
+    path = tmp_path / 'other' / 'net_g_latest.pth'
+    make_exp_dirs(dict(is_train=True, path=dict(experiments_root=str(tmp_path / 'run'),
+                                                pretrain_network_memory=str(path))))  # yapf: disable
+    assert not path.exists()
 
 
 def test_a_resumed_run_keeps_its_own_memory(tmp_path):
     other = model_of(tmp_path)
     other.save(0, 1)
     opt = options(tmp_path)
-    opt['path'].update(pretrain_memory=str(tmp_path / 'net_g_1.pth'), resume_state=str(tmp_path / '1.state'))
+    opt['path'].update(pretrain_network_memory=str(tmp_path / 'net_g_1.pth'), resume_state=str(tmp_path / '1.state'))
     torch.manual_seed(9)
     model = build_model(opt)
     assert not torch.equal(model.net_g.memory.weight, other.net_g.memory.weight)
