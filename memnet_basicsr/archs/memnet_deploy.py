@@ -1,6 +1,9 @@
+import itertools
 import torch
 from torch import nn as nn
 from torch.nn import functional as F
+
+from .winograd_util import FastConv3x3
 
 # Rows are worked off in strips of about so many pixels on a CPU: what a strip needs stays in the cache and is small
 # enough for the allocator to hand out again. Other devices take the whole picture at once.
@@ -56,7 +59,7 @@ class DeployRecursion(nn.Module):
         super().__init__()
         scale, shift = _affine(norm_b)
         self.norm_relu = NormRelu(norm_a)
-        self.conv_a = _conv(conv_a.weight * scale.view(-1, 1, 1, 1), conv_a.bias * scale + shift)
+        self.conv_a = FastConv3x3(conv_a.weight * scale.view(-1, 1, 1, 1), conv_a.bias * scale + shift)
         self.conv_b = conv_b
 
     def forward(self, h, strips, buffer):
@@ -71,12 +74,12 @@ class DeployRecursion(nn.Module):
             rows[:, until - begin + 2:] = 0
             first, overlap = until, rows[:, -4:]
 
-            inner = _conv_strip(rows, self.conv_a).clamp_min_(0)
+            inner = self.conv_a.inner(rows).clamp_min_(0)
             if begin == 0:
                 inner[:, 0] = 0
             if end == height:
                 inner[:, -1] = 0
-            h[:, begin:end] += _conv_strip(inner, self.conv_b)
+            h[:, begin:end] += self.conv_b.inner(inner)
             yield begin, end
 
 
@@ -87,7 +90,7 @@ class DeployBlock(nn.Module):
         super().__init__()
         self.num_long, self.short_term = block.num_long, block.short_term
         num_recursion, num_feat = block.num_recursion, block.gate.conv.out_channels
-        convs_b = [_conv(conv.weight, conv.bias) for conv in block.conv_b]
+        convs_b = [FastConv3x3(conv.weight, conv.bias) for conv in block.conv_b]
         self.recursions = nn.ModuleList()
         for r, (norm_a, norm_b) in enumerate(zip(block.norm_a, block.norm_b)):
             conv_a, conv_b = block.conv_a[r % len(block.conv_a)], convs_b[r % len(convs_b)]
@@ -125,9 +128,10 @@ class MemNetDeploy(nn.Module):
     """MemNet for inference alone: the same function, made from trained weights.
 
     A BatchNorm between two convolutions is folded into the first; the others become a multiplication and an addition.
-    The gates are sums over their sources, so no concatenation and no short-term memory is kept. Features lie channel
-    last, and are worked off in strips of rows on a CPU. ``.to(torch.bfloat16)`` halves memory and, where the
-    processor supports it, time, at bfloat16's accuracy (the picture itself stays as it is).
+    3x3 convolutions multiply half as often (:class:`FastConv3x3`, in float32 on a CPU). The gates are sums over their
+    sources, so no concatenation and no short-term memory is kept. Features lie channel last, and are worked off in
+    strips of rows on a CPU. ``.to(torch.bfloat16)`` halves memory and, where the processor supports it, time, at
+    bfloat16's accuracy (the picture itself stays as it is).
 
     Args:
         net (MemNet): Trained network; a copy of its weights is taken.
@@ -160,7 +164,8 @@ class MemNetDeploy(nn.Module):
         n, _, height, width = x.shape
         conv = self.fenet_conv
         count = max(1, min(n * height * width // STRIP_PIXELS, height // 8)) if x.device.type == 'cpu' else 1
-        strips = [(height * i // count, height * (i + 1) // count) for i in range(count)]
+        bounds = [height * i // count // 4 * 4 for i in range(count)] + [height]  # rows are convolved by fours
+        strips = list(itertools.pairwise(bounds))
         rows = max(end - begin for begin, end in strips) + 4
         buffer = x.new_empty(2, n, rows, width, conv.out_channels, dtype=conv.weight.dtype)
         y = self.input_weight * x

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from ..errors import UsageError
 from .memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, RawPixelMemory, check_level, recalling
+from .memorynet_deploy import MemoryNetDeploy
 from .mprnet_util import (CAB, SAM, Decoder, Encoder, ORSNet, SharedPReLU, channels_last, merge_columns, merge_rows,
                           split_columns, split_rows)
 
@@ -170,8 +171,9 @@ class MemoryNet(nn.Module):
 
         # stage 3: the whole at its own resolution
         shallow = self.recall(3, 'encoder', self.shallow_feat3(x3))
-        feat = self.concat23(torch.cat([shallow, feat], dim=1))
+        feat = torch.cat([shallow, feat], dim=1)
         del shallow
+        feat = self.concat23(feat)
         feat = self.recall(3, 'decoder', self.stage3_orsnet(feat, fused))
         stage3 = self.tail(feat) + x3
 
@@ -182,7 +184,7 @@ class MemoryNet(nn.Module):
     def stage_inputs(self, x):
         """What the three stages see: the picture, or the released memory's reads of it."""
         if isinstance(self.memory, RawPixelMemory):
-            return self.memory(x)
+            return self.memory(x.to(self.memory.memory.weight.dtype))
         return x, x, x
 
     def recall(self, stage, place, x):
@@ -228,6 +230,10 @@ class MemoryNet(nn.Module):
         feat = self.concat23(torch.cat([shallow, torch.zeros_like(shallow)], dim=1))
         local = F.avg_pool2d(self.stage3_orsnet(feat), self.size_multiple)
         return local.mean((2, 3)), local
+
+    def deploy(self):
+        """Return a copy for inference alone, faster and smaller in memory, in evaluation mode; see MemoryNetDeploy."""
+        return MemoryNetDeploy(self)
 
     def pad(self, x):
         """Pad right and bottom to multiples of 8, by reflection where the picture is large enough, else its edge."""

@@ -81,6 +81,20 @@ class SharedPReLU(nn.PReLU):
         return super().forward(x)
 
 
+def attention(layers, mean):
+    """Channel attention from the mean of a picture, (N, C, 1, 1), or a map of means (local statistics, inference/)."""
+    if mean.shape[2:] != (1, 1):
+        return layers(mean)
+    squeeze, _, expand, _ = layers  # on one pixel a 1x1 convolution is a matrix product, and slower than that
+    hidden = F.relu(F.linear(mean.flatten(1), squeeze.weight.flatten(1), squeeze.bias))
+    return torch.sigmoid(F.linear(hidden, expand.weight.flatten(1), expand.bias))[:, :, None, None]
+
+
+def add(x, y):
+    """x + y; over x, which nobody else may hold, where no gradient is asked for."""
+    return x + y if torch.is_grad_enabled() else x.add_(y)
+
+
 class CAB(nn.Module):
     """Channel attention block: x + g * r with r = conv(PReLU(conv(x))) and g = channel attention of the mean of r.
 
@@ -112,17 +126,9 @@ class CAB(nn.Module):
     def block(self, x):
         res = self.body(x)
         if not torch.is_grad_enabled():
-            mean = F.adaptive_avg_pool2d(res, 1)  # test-time local statistics (inference/) make a map of it
-            gate = self.gate(mean.flatten(1)) if mean.shape[2:] == (1, 1) else self.CA.conv_du(mean)
-            return res.mul_(gate).add_(x)
+            return res.mul_(attention(self.CA.conv_du, F.adaptive_avg_pool2d(res, 1))).add_(x)
         # the backward pass of a mean fills a picture with one value per channel, that of a sum only refers to it
-        return x + res * self.gate(res.sum((2, 3)) / res[0, 0].numel())
-
-    def gate(self, mean):
-        """(N, C) -> (N, C, 1, 1); on one pixel a 1x1 convolution is a matrix product, and slower than that."""
-        squeeze, _, expand, _ = self.CA.conv_du
-        hidden = F.relu(F.linear(mean, squeeze.weight.flatten(1), squeeze.bias))
-        return torch.sigmoid(F.linear(hidden, expand.weight.flatten(1), expand.bias))[:, :, None, None]
+        return x + res * attention(self.CA.conv_du, (res.sum((2, 3)) / res[0, 0].numel())[:, :, None, None])
 
 
 class Resample(nn.Module):
@@ -187,7 +193,7 @@ class Encoder(nn.Module):
             if read is not None:
                 x = read(f'encoder{i}', x)
             if fused is not None:
-                x = x + fused[i - 1]
+                x = add(x, fused[i - 1])
             out.append(x)
             if i < 3:
                 x = getattr(self, f'down{i}{i + 1}')(x)
@@ -222,7 +228,7 @@ class Decoder(nn.Module):
             else:
                 x = getattr(self, f'up{i + 1}{i}')(x)
                 if enc[i - 1] is not None:
-                    x = x + getattr(self, f'skip_attn{i}')(enc[i - 1])
+                    x = add(x, getattr(self, f'skip_attn{i}')(enc[i - 1]))
             x = getattr(self, f'decoder_level{i}')(x)
             if read is not None:
                 x = read(f'decoder{i}', x)
@@ -273,23 +279,24 @@ class ORSNet(nn.Module):
     def forward(self, x, fused=None):
         """
         Args:
-            x (Tensor): (N, num_ors, H, W).
+            x (Tensor): (N, num_ors, H, W), overwritten where no gradient is asked for.
             fused (list[Tensor] | None): Result of :meth:`fuse`, used up; None runs the groups alone. Default: None.
 
         Returns:
             Tensor: (N, num_ors, H, W).
         """
         for i in (1, 2, 3):
-            skip = x
+            skip, (first, *blocks) = x, getattr(self, f'orb{i}').body
+            x = first(x)
             if fused is not None:
-                extra = fused.pop(0)  # so that it is freed, and x after its first block: that counts on large pictures
+                extra = fused.pop(0)  # so that it is freed: that counts on large pictures
                 for _ in range(i - 1):
                     extra = upsample(extra)
-                skip = x + extra
+                skip = add(skip, extra)
                 del extra
-            for block in getattr(self, f'orb{i}').body:
+            for block in blocks:
                 x = block(x)
-            x = x + skip
+            x = add(x, skip)
         return x
 
 

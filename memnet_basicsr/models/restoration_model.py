@@ -179,7 +179,7 @@ class RestorationModel(SRModel):
 
     @contextmanager
     def prepared(self):
-        """While open, :meth:`test` runs the form for inference that the network has now (``val: deploy: false``: not)."""
+        """While open, :meth:`test` runs the form for inference, made now; not with ``val: deploy: false``."""
         self.net_prepared = self.inference.prepare(self.net_to_validate())
         try:
             yield

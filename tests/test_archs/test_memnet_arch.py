@@ -4,7 +4,7 @@ import pytest
 import torch
 from os import path as osp
 
-from memnet_basicsr.archs import memnet_deploy
+from memnet_basicsr.archs import memnet_deploy, winograd_util
 from memnet_basicsr.archs.memnet_arch import MemNet, PreActConv
 from memnet_basicsr.archs.memnet_caffe import convert_caffe_blobs
 from memnet_basicsr.errors import UsageError
@@ -253,6 +253,8 @@ def test_any_size(size):
 @pytest.mark.parametrize('strip_pixels', [80, 10**6])
 def test_deploy_equals_evaluation(variant, strip_pixels, monkeypatch):
     monkeypatch.setattr(memnet_deploy, 'STRIP_PIXELS', strip_pixels)
+    monkeypatch.setattr(winograd_util, 'LEAST_PIXELS', strip_pixels)  # rows combined, or not
+    monkeypatch.setattr(winograd_util, 'MOST_PIXELS', strip_pixels)
     torch.manual_seed(0)
     net = randomize(MemNet(**{**SMALL, **VARIANTS[variant]})).eval()
     x = torch.rand(2, net.fenet.conv.in_channels, 37, 10)  # four strips of rows, or one

@@ -1,11 +1,14 @@
+import copy
 import numpy as np
 import pytest
 import torch
 from pathlib import Path
 
 from basicsr.archs import build_network
+from memnet_basicsr.archs import memorynet_deploy, winograd_util
 from memnet_basicsr.archs.memorynet_arch import MemoryNet
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference import Inference
 from tests.reference.memorynet_plain import MemoryNetPlain
 
 SMALL = dict(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=2)
@@ -224,3 +227,56 @@ def test_wrong_arguments(kwargs, word):
 def test_reconstruction_that_was_not_asked_for():
     with pytest.raises(UsageError, match='reconstruction: true'):
         make().reconstruct(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize('kwargs', [
+    dict(memory='none'),
+    dict(memory='none', num_in_ch=1, num_out_ch=1, bias=True, kernel_size=5),
+    dict(memory='released', num_feat=16),
+    dict(bias=True),
+    dict(chained=True, insert=['encoder1', 'decoder2'], reconstruction=True),
+    dict(replace=True, levels=['part', None, 'semantic'], reduction=1),
+])
+@pytest.mark.parametrize('size, pixels', [((61, 45), 64), ((8, 8), 64), ((5, 19), 64), ((61, 45), 10**6)])
+def test_deploy_equals_evaluation(kwargs, size, pixels, monkeypatch):
+    """In many strips and with combined rows at every size, or as one piece and without."""
+    monkeypatch.setattr(memorynet_deploy, 'STRIP_PIXELS', 4 * pixels)
+    monkeypatch.setattr(winograd_util, 'LEAST_PIXELS', pixels)
+    monkeypatch.setattr(winograd_util, 'MOST_PIXELS', 2 * pixels)
+    net = bring_to_life(make(**kwargs)).eval()
+    x = torch.rand(2, net.tail.out_channels, *size)
+    deployed = net.deploy()
+    with torch.no_grad():
+        expected = net(x)
+        exact = copy.deepcopy(net).double()
+        torch.testing.assert_close(exact.deploy()(x.double()), exact(x.double()), rtol=0, atol=1e-12)
+    out = deployed(x)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-5)
+    assert deployed.size_multiple == 8 and not any(p.requires_grad for p in deployed.parameters())
+    half = deployed.to(torch.bfloat16)(x)
+    assert half.dtype == torch.float32
+    assert (half - expected).std() < 0.03 * (expected - x).std()
+
+
+def test_deploy_leaves_the_network_alone():
+    net = make(num_feat=12)
+    before, generator = copy.deepcopy(net.state_dict()), torch.get_rng_state()
+    deployed, x = net.deploy(), torch.rand(1, 3, 16, 16)
+    expected = deployed(x)
+    assert net.training and all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    with torch.no_grad():
+        for p in net.parameters():
+            p.zero_()
+    assert torch.equal(deployed(x), expected)
+    torch.set_rng_state(generator)
+    net.deploy()
+    assert torch.equal(generator, torch.get_rng_state())
+
+
+def test_deploy_with_local_statistics():
+    net = make().eval()
+    x = torch.rand(1, 3, 40, 64)
+    inference = Inference(local_statistics=16)
+    local = inference(net.deploy(), x)
+    torch.testing.assert_close(local, inference(net, x), rtol=0, atol=1e-5)
+    assert (local - net(x)).abs().max() > 1e-4

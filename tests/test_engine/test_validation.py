@@ -1,3 +1,4 @@
+import copy
 import csv
 import cv2
 import json
@@ -5,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from dataclasses import replace
 from torch.utils.data import DataLoader, Dataset
 
 from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
@@ -14,7 +16,8 @@ from memnet_basicsr.engine.pictures import colour_image, error_image, panel, to_
 from memnet_basicsr.engine.stop import StopAsked
 from memnet_basicsr.engine.validation import Validation
 from memnet_basicsr.metrics import calculate_lab_error
-from tests.test_engine.tiny_runs import TinyNetForTests, model_options, options, write_options, write_pictures
+from tests.test_engine.tiny_runs import (TinyNetForTests, assert_same, batch, model_options, options, write_options,
+                                         write_pictures)
 
 PSNR = {'type': 'calculate_psnr', 'crop_border': 0}
 SSIM = {'type': 'calculate_ssim', 'crop_border': 0}
@@ -245,6 +248,54 @@ def test_nothing_is_drawn_from_global_generators(validate):
 def test_the_network_is_in_training_mode_afterwards(validate):
     _, model = validate(items())
     assert all(m.training for m in model.net_g.modules())
+
+
+MEMNET = {'type': 'MemNet', 'num_feat': 4, 'num_block': 2, 'num_recursion': 2}
+MEMORYNET = {'type': 'MemoryNet', 'num_feat': 8, 'scale_unetfeats': 4, 'scale_orsnetfeats': 4, 'num_cab': 1}
+
+
+@pytest.mark.parametrize('network, loss, channels', [(MEMNET, {'type': 'MultiSupervisedLoss'}, 1),
+                                                     (MEMORYNET, {'type': 'MultiOutputLoss',
+                                                                  'losses': [{'type': 'L1Loss'}]}, 3)])  # yapf: disable
+def test_the_form_for_inference_is_validated(validate, tmp_path, monkeypatch, network, loss, channels):
+    """Made once of the averaged weights as they are now; same figures; nothing of the training is touched."""
+    torch.manual_seed(0)
+    opt = model_options(tmp_path, network_g=network, train__pixel_opt=loss, train__ema_decay=0.5)
+    opt['val']['metrics'] = {'psnr': PSNR}
+    model, data = build_model(opt), items(channels=channels)
+
+    def step(i):
+        model.feed_data(batch(i, 2, channels, 16))
+        model.update_learning_rate(i)
+        model.optimize_parameters(i)
+
+    step(1)
+    made, deploy = [], type(model.net_g_ema).deploy
+    monkeypatch.setattr(type(model.net_g_ema), 'deploy', lambda net: made.append(net) or deploy(net))
+    for i in (2, 3):
+        torch.manual_seed(i)
+        before = copy.deepcopy([model.net_g.state_dict(), model.net_g_ema.state_dict()])
+        generator, modes = torch.get_rng_state(), [m.training for m in model.net_g.modules()]
+        means, _ = validate(data, model=model, quantize=False)
+        assert len(made) == i - 1 and made[-1] is model.net_g_ema and model.net_prepared is None
+        assert torch.equal(generator, torch.get_rng_state())
+        assert modes == [m.training for m in model.net_g.modules()]
+        assert_same(before, [model.net_g.state_dict(), model.net_g_ema.state_dict()])
+        model.inference = replace(model.inference, deploy=False)
+        plain, _ = validate(data, model=model, quantize=False)
+        model.inference = replace(model.inference, deploy=True)
+        assert means == pytest.approx(plain, rel=1e-5) and len(made) == i - 1
+        step(i)
+    first = json.loads((tmp_path / 'metrics.jsonl').read_text().splitlines()[0])
+    assert first['psnr'] != means['psnr']
+
+
+def test_the_form_for_inference_is_freed_after_a_failure(validate, monkeypatch):
+    _, model = validate(items())
+    monkeypatch.setattr(Validation, '_validate_share', lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        validate(items(), model=model)
+    assert model.net_prepared is None
 
 
 def test_a_validation_that_is_asked_to_stop_records_nothing(validate, tmp_path):
