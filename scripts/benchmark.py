@@ -8,7 +8,8 @@ Every job has a process of its own; jobs of a case run in turns. You see Markdow
 
     | MemNet inference, 321x481 | ours, deploy | fp32 | 3.5 | 0.259 | 0.259 | 1.25 | 310.3 | 0.153 |
 
-and the figures to reach. --output writes the same to benchmark.md, and bars to benchmark_<device>.png. --growth adds
+and the figures to reach. --output writes the same to benchmark.md, and bars to benchmark_<device>.png; with the same
+folder a benchmark that was stopped goes on where it was (remove benchmark.json to measure again). --growth adds
 larger pictures and batches, --pipeline whether reading an LMDB (scripts/data_preparation/create_lmdb.py makes one)
 keeps up with training.
 """
@@ -19,10 +20,11 @@ import torch
 from os import path as osp
 
 from memnet_basicsr.analysis import benchmark_pipeline
-from memnet_basicsr.analysis.benchmark import growth_cases, make_cases, measure
+from memnet_basicsr.analysis.benchmark import growth_cases, make_cases
 from memnet_basicsr.analysis.benchmark_jobs import load_plain
 from memnet_basicsr.analysis.benchmark_report import (COLUMNS, GROWTH_COLUMNS, VERDICT_COLUMNS, draw, growth_rows,
                                                       header, rows_of, table, verdict_rows)
+from memnet_basicsr.analysis.benchmark_store import Store
 from memnet_basicsr.analysis.drawing import write_figure
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference.atomic_file import write_atomically
@@ -40,10 +42,10 @@ def parse(args):
         '--precision', nargs='+', choices=('fp32', 'bf16'), default=['fp32', 'bf16'], help='Default: both')
     parser.add_argument('--device', nargs='+', choices=('cpu', 'cuda'), help='Default: the CPU, and the GPU if any')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='Default: %(default)s')
-    parser.add_argument('--repetitions', type=int, default=5, help='of each job. Default: %(default)s')
+    parser.add_argument('--repetitions', type=int, default=3, help='of each job. Default: %(default)s')
     parser.add_argument('--compile', action='store_true', help='also with torch.compile (minutes more)')
     parser.add_argument('--onnx', action='store_true', help='also with ONNX Runtime (fp32, CPU)')
-    parser.add_argument('--growth', action='store_true', help='also larger pictures and batches')
+    parser.add_argument('--growth', action='store_true', help='also larger pictures and batches (one repetition)')
     parser.add_argument('--pipeline', metavar='LMDB', help='also whether reading this LMDB keeps up with training')
     parser.add_argument(
         '--pipeline-opt',
@@ -88,13 +90,14 @@ def main(args=None):
         load_plain(network, REFERENCE)
     torch.set_num_threads(args.threads)
     report, figures = Report(), {}
+    store = Store(osp.join(args.output, 'benchmark.json') if args.output else None)
     report.add('# Benchmark', '', *header(args.threads, args.device, args.repetitions, args.quick))
     for device in args.device:
         report.section(f'Time and memory ({device})', COLUMNS)
         measured = []
         for case in make_cases(REFERENCE, networks, tasks, args.precision, device, args.threads, args.quick,
                                args.compile, args.onnx):  # yapf: disable
-            measured.append((case, measure(case, args.repetitions, args.quick)))
+            measured.append((case, store.measure(case, args.repetitions, args.quick)))
             report.rows(rows_of(*measured[-1]))
         shown = [v for v in measured if v[0].network == 'memnet' or v[0].memory == 'released']
         figures[device] = draw(shown, f'Time and memory ({device}); dashed: to reach')
@@ -104,7 +107,7 @@ def main(args=None):
         if args.growth:
             report.section(f'Growth ({device}, fp32)', GROWTH_COLUMNS)
             for case in growth_cases(REFERENCE, networks, tasks, device, args.threads, args.quick):
-                report.rows(growth_rows(case, measure(case, args.repetitions, args.quick)))
+                report.rows(growth_rows(case, store.measure(case, 1, args.quick)))
         if args.pipeline:
             rows = benchmark_pipeline.measure_pipeline(args.pipeline, args.pipeline_opt, device, args.quick)
             report.section(f'Pipeline ({device})', benchmark_pipeline.COLUMNS, benchmark_pipeline.rows_of(rows))

@@ -8,12 +8,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from memnet_basicsr.analysis import benchmark_store
 from memnet_basicsr.analysis.benchmark import Case, Result, growth_cases, has_deploy, make_cases, measure, verdicts
 from memnet_basicsr.analysis.benchmark_jobs import (CONVOLUTIONS, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE,
                                                     PLAIN, PLAIN_COMPILED, PLAIN_LAST, PLAIN_ONNX, Job,
                                                     executed_convolutions, load_plain, multiplications)
 from memnet_basicsr.analysis.benchmark_pipeline import measure_pipeline
 from memnet_basicsr.analysis.benchmark_report import growth_rows, rows_of
+from memnet_basicsr.analysis.benchmark_store import Store
 from memnet_basicsr.data.lmdb_util import write_lmdb
 from memnet_basicsr.errors import UsageError
 
@@ -77,7 +79,7 @@ def test_quick_look_has_every_row(run_command, tmp_path):
     assert 'mean nothing' in result.stdout and 'load average' in result.stdout
     img = cv2.imread(str(out / 'benchmark_cpu.png'))
     assert img.shape[1] == 1000 and img.std() > 10
-    assert sorted(os.listdir(out)) == ['benchmark.md', 'benchmark_cpu.png']
+    assert sorted(os.listdir(out)) == ['benchmark.json', 'benchmark.md', 'benchmark_cpu.png']
 
 
 def test_pipeline(script, tmp_path, capsys):
@@ -199,3 +201,25 @@ def test_growth():
     job = largest[0][1]
     row, = growth_rows(Case('memnet', 'infer', 'none', (job, )), [Result(job, [9.216], 921.6 * 2**20)])
     assert row[1:] == ['ours, deploy, tiles of 256', '9.22', '10', '921.6', '1000']
+
+
+def test_a_stopped_benchmark_goes_on(tmp_path, monkeypatch):
+    path = str(tmp_path / 'out' / 'benchmark.json')
+    job = replace(CONV_JOB, form=PLAIN, shape=(1, 1, 16, 16), narrow=True)
+    case, measured = Case('memnet', 'infer', 'none', (job, replace(job, form=OURS))), []
+
+    def fake(case, repetitions, quick):
+        measured.append(case)
+        return [Result(v, [0.5 * repetitions], 7., 'why' if v.form == OURS else None) for v in case.jobs]
+
+    monkeypatch.setattr(benchmark_store, 'measure', fake)
+    first = Store(path).measure(case, 2)
+    assert Store(path).measure(case, 2) == first and len(measured) == 1
+    assert first[0].median == 1. and first[1].skipped == 'why'
+    Store(path).measure(case, 3)
+    Store(None).measure(case, 2)
+    assert len(measured) == 3
+    with open(path, 'w') as f:
+        f.write('{')
+    with pytest.raises(UsageError, match='is not a file of results'):
+        Store(path)
