@@ -60,7 +60,7 @@ def make_gallery(folder):
             raise UsageError(f'{bad}: could not be restored')
         bad, restored = cv2.imread(bad), cv2.imread(osp.join(restored, name + suffix))
         if bad.shape != clean.shape:
-            bad = cv2.resize(bad, clean.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+            bad = (resize_bicubic(bad / 255, *clean.shape[:2]) * 255).round().clip(0, 255).astype(np.uint8)
         for axis, title, img in zip(row, (kind, weights, 'clean'), (bad, restored, clean)):
             psnr = '' if img is clean else f'  {calculate_psnr(img, clean, 0):.2f} dB'
             top, left = corner
@@ -72,4 +72,6 @@ def make_gallery(folder):
 
 def write(path, img):
     """Write a BGR picture; a JPEG with quality 10."""
-    write_atomically(path, cv2.imencode(osp.splitext(path)[1], img, [cv2.IMWRITE_JPEG_QUALITY, 10])[1].tobytes())
+    suffix = osp.splitext(path)[1]
+    code = cv2.imencode(suffix, img, [cv2.IMWRITE_JPEG_QUALITY, 10] if suffix == '.jpg' else [])[1]
+    write_atomically(path, code.tobytes())
