@@ -252,6 +252,20 @@ print(json.dumps([codes, heavy]))
     assert 'examples:' in done.stdout and 'Traceback' not in done.stderr
 
 
+@pytest.mark.parametrize('given, want', [({}, 'PASSIVE'), ({'OMP_WAIT_POLICY': 'ACTIVE'}, 'ACTIVE')])
+def test_waiting_threads_sleep_unless_told(given, want):
+    code = """
+import os, sys, _memnet_basicsr_restore
+try:
+    _memnet_basicsr_restore.main()
+except SystemExit:
+    print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)
+"""
+    env = {k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'} | given
+    done = subprocess.run([sys.executable, '-c', code, '--help'], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.splitlines()[-1] == f'{want} False'
+
+
 def test_module_can_be_run(tmp_path, make_weights):
     # a stock network: the one of the other tests is registered in this process alone
     import torch
