@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass, field, replace
 from tqdm import tqdm
 
-from ..archs.memorynet_arch import MemoryNet
 from ..errors import UsageError
 from .benchmark_jobs import (CONVOLUTIONS, OPTIONAL, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE, PLAIN,
                              PLAIN_COMPILED, PLAIN_LAST, PLAIN_ONNX, Job, serve)
@@ -109,7 +108,7 @@ def make_cases(reference, networks, tasks, precisions, device, threads, quick=Fa
                 forms += [OURS] + [OURS_COMPILED] * (with_compile and device != 'cpu')
                 if task == 'train':
                     forms += [OURS_RECOMPUTE] * (network == 'memorynet')
-                elif has_deploy(network):
+                else:
                     forms.append(OURS_DEPLOY)
                 forms.append(CONVOLUTIONS)
                 if network == 'memorynet' and memory != 'released':
@@ -130,11 +129,6 @@ def _memories(network, task):
     return ['released', 'none', 'feature'] if task == 'infer' else ['released']
 
 
-def has_deploy(network):
-    """Whether a network has a form for inference alone."""
-    return network == 'memnet' or hasattr(MemoryNet, 'deploy')
-
-
 def growth_cases(reference, networks, tasks, device, threads, quick=False):
     """Cases of growing pictures and batches, fp32: plain and our best form; the largest picture in tiles too.
 
@@ -149,7 +143,7 @@ def growth_cases(reference, networks, tasks, device, threads, quick=False):
         memory = 'released' if network == 'memorynet' else 'none'
         for task in tasks:
             batch, channels, height, width = SHAPES[network, task][quick]
-            ours = OURS_DEPLOY if task == 'infer' and has_deploy(network) else OURS
+            ours = OURS_DEPLOY if task == 'infer' else OURS
             if task == 'infer':
                 shrink = 64 if quick else 8  # the plain MemoryNet takes multiples of 8
                 shapes = [(1, channels, h // shrink * 8, w // shrink * 8) for h, w in GROWTH_SIZES]

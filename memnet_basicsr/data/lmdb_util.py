@@ -105,6 +105,21 @@ def write_lmdb(target, pictures, signature='', total=None, compress_level=1, ove
     return count
 
 
+def outcome(path, count):
+    """Line that tells what became of an LMDB.
+
+    Args:
+        path (str): The LMDB.
+        count (int): Pictures that were written; 0 if it was up to date.
+
+    Returns:
+        str: Line.
+    """
+    if count:
+        return f'wrote {path}: {count} pictures'
+    return f'kept {path}: it is up to date ({len(lmdb_pictures(path))} pictures)'
+
+
 def lmdb_pictures(path):
     """Keys and shapes of an LMDB's pictures, in the order of its meta file.
 

@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from ..errors import UsageError
 from .lmdb_preparation import prepare_lmdb
-from .lmdb_util import lmdb_pictures, make_key
+from .lmdb_util import make_key, outcome
 from .picture_source import list_pictures
 
 
@@ -112,11 +112,7 @@ def prepare_splits(splits, folder, partial=False, overwrite=False):
         for kind, files in split.files.items():
             target = osp.join(folder, f'{split.name}_{kind}.lmdb')
             color = 'gray' if kind == 'mask' else 'rgb'
-            count = prepare_lmdb(target, files, color, split.crop_size, split.step, overwrite)
-            if count:
-                yield f'wrote {target}: {count} pictures'
-            else:
-                yield f'kept {target}: it is up to date ({len(lmdb_pictures(target))} pictures)'
+            yield outcome(target, prepare_lmdb(target, files, color, split.crop_size, split.step, overwrite))
 
 
 def _checked(split, partial):

@@ -19,7 +19,7 @@ import sys
 from os import path as osp
 
 from memnet_basicsr.data.lmdb_preparation import folder_pictures, prepare_lmdb
-from memnet_basicsr.data.lmdb_util import lmdb_pictures
+from memnet_basicsr.data.lmdb_util import outcome
 from memnet_basicsr.errors import UsageError
 
 
@@ -50,11 +50,7 @@ def main(args=None):
     if args.expect is not None and len(files) != args.expect:
         raise UsageError(f'{len(files)} pictures instead of {args.expect}; nothing was written')
     target = osp.join(args.root, args.set, f'{args.split}_{args.color}.lmdb')
-    count = prepare_lmdb(target, files, args.color, args.crop_size, args.step, args.overwrite)
-    if count:
-        print(f'wrote {target}: {count} pictures')
-    else:
-        print(f'kept {target}: it is up to date ({len(lmdb_pictures(target))} pictures)')
+    print(outcome(target, prepare_lmdb(target, files, args.color, args.crop_size, args.step, args.overwrite)))
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ import sys
 from os import path as osp
 
 from memnet_basicsr.data.lmdb_preparation import folder_pictures
-from memnet_basicsr.data.lmdb_util import lmdb_pictures, signature_of, write_lmdb
+from memnet_basicsr.data.lmdb_util import outcome, signature_of, write_lmdb
 from memnet_basicsr.data.motion_blur_util import blur, draw_motion, motion_kernel
 from memnet_basicsr.data.picture_source import read_picture
 from memnet_basicsr.errors import UsageError
@@ -61,10 +61,8 @@ def main(args=None):
             settings.update(motion=(args.seed, args.min_length, args.max_length))
         target = osp.join(args.root, args.set, f'{args.split}_{kind}.lmdb')
         signature = signature_of(files.values(), **settings)
-        if write_lmdb(target, pairs(files, kind, args), signature, len(files), overwrite=args.overwrite):
-            print(f'wrote {target}: {len(files)} pictures')
-        else:
-            print(f'kept {target}: it is up to date ({len(lmdb_pictures(target))} pictures)')
+        count = write_lmdb(target, pairs(files, kind, args), signature, len(files), overwrite=args.overwrite)
+        print(outcome(target, count))
 
 
 if __name__ == '__main__':

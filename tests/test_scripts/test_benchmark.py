@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from memnet_basicsr.analysis import benchmark_store
-from memnet_basicsr.analysis.benchmark import Case, Result, growth_cases, has_deploy, make_cases, measure, verdicts
+from memnet_basicsr.analysis.benchmark import Case, Result, growth_cases, make_cases, measure, verdicts
 from memnet_basicsr.analysis.benchmark_jobs import (CONVOLUTIONS, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE,
                                                     PLAIN, PLAIN_COMPILED, PLAIN_LAST, PLAIN_ONNX, Job,
                                                     executed_convolutions, load_plain, multiplications)
@@ -56,9 +56,8 @@ def test_quick_look_has_every_row(run_command, tmp_path):
         'MemoryNet (memory: feature) inference': [PLAIN, OURS],
         'MemoryNet (memory: released) training step': [PLAIN, PLAIN_LAST, OURS, OURS_RECOMPUTE, CONVOLUTIONS],
     }
-    if has_deploy('memorynet'):
-        for memory in ('released', 'none', 'feature'):
-            forms[f'MemoryNet (memory: {memory}) inference'].append(OURS_DEPLOY)
+    for memory in ('released', 'none', 'feature'):
+        forms[f'MemoryNet (memory: {memory}) inference'].append(OURS_DEPLOY)
     want = {(title, form, precision) for title, own in forms.items() for form in own for precision in PRECISIONS}
     assert {(v[0].split(',')[0], v[1], v[2]) for v in rows} == want and len(rows) == len(want)
 
