@@ -3,6 +3,7 @@ import torch
 from torch import nn as nn
 from torch.nn import functional as F
 
+from .heap_util import keep_freed_memory
 from .winograd_util import FastConv3x3
 
 # Rows are worked off in strips of about so many pixels on a CPU: what a strip needs stays in the cache and is small
@@ -97,14 +98,15 @@ class DeployBlock(nn.Module):
             self.recursions.append(DeployRecursion(norm_a, conv_a, norm_b, conv_b))
         num_sources = self.num_long + (num_recursion if self.short_term else 1)
         self.gate_norm = NormRelu(block.gate.norm, num_sources)
-        weight = block.gate.conv.weight.view(num_feat, num_sources, num_feat).transpose(0, 1)
-        self.register_buffer('gate_weight', weight.contiguous())
+        weight = block.gate.conv.weight.view(num_feat, num_sources, num_feat).permute(1, 2, 0)
+        self.register_buffer('gate_weight', weight.contiguous())  # (num_sources, num_in, num_out)
         self.register_buffer('gate_bias', block.gate.conv.bias.clone())
 
     def add_to_gate(self, out, x, source, buffer):
         """Add the share of one source to out; both are the same strip."""
         rows = self.gate_norm(x, buffer[:, :x.shape[1]], source)
-        out += F.linear(rows, self.gate_weight[source])
+        for picture, row in zip(out, rows):
+            picture.flatten(0, 1).addmm_(row.flatten(0, 1), self.gate_weight[source])
 
     def forward(self, memories, strips, buffer):
         """Return B_m of [B_0, ..., B_{m-1}], each (n, h, w, c). buffer, of two strips, is overwritten."""
@@ -161,6 +163,8 @@ class MemNetDeploy(nn.Module):
         Returns:
             Tensor: Restored image, of x's shape and type.
         """
+        if x.device.type == 'cpu':
+            keep_freed_memory()
         n, _, height, width = x.shape
         conv = self.fenet_conv
         count = max(1, min(n * height * width // STRIP_PIXELS, height // 8)) if x.device.type == 'cpu' else 1

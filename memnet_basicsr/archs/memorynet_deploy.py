@@ -1,23 +1,13 @@
-import contextlib
 import copy
-import ctypes
 import torch
 from torch import nn as nn
 from torch.nn import functional as F
 
+from .heap_util import keep_freed_memory
 from .mprnet_util import CAB, attention
 from .winograd_util import FastConv3x3, is_fast
 
-STRIP_PIXELS = 16384  # rows of about so many pixels go through both convolutions of a block before the next ones do
-
-
-def give_back_memory(*_):
-    """Let the C library return what is free inside its heap: features of one stage leave holes too small for the next.
-
-    A few milliseconds; where the C library is another one, nothing.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+STRIP_PIXELS = 32768  # rows of about so many pixels go through both convolutions of a block before the next ones do
 
 
 class DeployConv(nn.Module):
@@ -114,8 +104,6 @@ class MemoryNetDeploy(nn.Module):
         self.size_multiple = net.size_multiple
         self.net = copy.deepcopy(net)
         _exchange(self.net)
-        for name in ('shallow_feat2', 'stage2_decoder', 'shallow_feat3', 'stage3_orsnet'):
-            getattr(self.net, name).register_forward_pre_hook(give_back_memory)
         self.eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -127,4 +115,6 @@ class MemoryNetDeploy(nn.Module):
         Returns:
             Tensor: The restored picture, of x's shape and type.
         """
+        if x.device.type == 'cpu':
+            keep_freed_memory()
         return self.net(x).to(x.dtype)

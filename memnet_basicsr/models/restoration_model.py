@@ -10,6 +10,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from ..analysis import training_figures
+from ..archs.heap_util import keep_freed_memory
 from ..engine import checkpoint
 from ..engine.distributed import gather
 from ..engine.json_lines import count_lines, keep_lines
@@ -65,6 +66,8 @@ class RestorationModel(SRModel):
 
     def init_training_settings(self):
         super().init_training_settings()
+        if self.device.type == 'cpu':
+            keep_freed_memory()
         self.step = TrainStep(self.opt['train'], self.optimizer_g, self.device)
         self.stop = StopRequest()
         self.speed = SpeedMeter()
