@@ -21,7 +21,7 @@ from .data.noisy_image_dataset import NoisyImageDataset
 from .engine.validation import to_image
 from .errors import UsageError
 from .inference import Inference
-from .launch import load_yaml
+from .option_file import load_yaml
 
 PICTURES = {
     'train': ('astronaut', 'coffee', 'rocket', 'coins', 'clock', 'brick', 'grass', 'gravel', 'hubble_deep_field'),

@@ -77,7 +77,8 @@ REPLACED = (
 STAYS = """\
 stays in the plug-in:
   samples seeded by (seed, epoch, position), with which a resumed run sees the same data   data/sampling.py, launch.py
-  checks of option files, errors in one line                                               engine/options.py, launch.py
+  checks of option files, errors in one line                                               option_file.py, launch.py,
+                                                                                           engine/options.py
   resuming on CPUs and from the newest state that can be read, torchrun without GPUs       compat.py
   Restorer, memnet-restore, weights with a description (safetensors), ONNX                 inference/
   drawings and measurements of networks and runs, mmengine's registry                      analysis/, mmengine.py

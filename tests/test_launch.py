@@ -14,7 +14,7 @@ from functools import partial
 
 from basicsr.archs import build_network
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
-from memnet_basicsr import launch
+from memnet_basicsr import launch, option_file
 from memnet_basicsr.data.lmdb_util import write_lmdb
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference.description import describe
@@ -193,9 +193,9 @@ def test_type_missing(refused, options, path):
 def test_types_of_basicsr_with_suffix_are_known():
     """`Registry.get` falls back to name_basicsr, and so does the check."""
     known = {'SwinIR_basicsr': object}
-    launch._check_type('SwinIR', known, 'network_g: type', 'a.yml')
+    option_file._check_type('SwinIR', known, 'network_g: type', 'a.yml')
     with pytest.raises(UsageError):
-        launch._check_type('Swin', known, 'network_g: type', 'a.yml')
+        option_file._check_type('Swin', known, 'network_g: type', 'a.yml')
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from os import path as osp
 
 from ..engine.names import near
 from ..errors import UsageError
-from ..launch import check_blocks, load_yaml
+from ..option_file import check_blocks, load_yaml
 
 LENGTHS = ('total_iter', 'recording_iter', 'warmup_iter')  # below train: or scheduler:, in iterations
 

@@ -5,9 +5,10 @@ import torch
 from dataclasses import dataclass
 from torch.nn import functional as F
 
-from ..archs.memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, RawPixelMemory, to_rows
+from ..archs.memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, to_rows
 from ..archs.memorynet_arch import MemoryNet
 from ..archs.mprnet_util import merge_columns, merge_rows
+from ..archs.raw_pixel_memory import RawPixelMemory
 from ..errors import UsageError
 from .networks import inference_of
 

@@ -3,11 +3,11 @@ import torch
 from torch import nn as nn
 from torch.nn import functional as F
 
-from .heap_util import keep_freed_memory
+from .heap_util import give_back_memory, keep_freed_memory
 from .mprnet_util import CAB, attention
 from .winograd_util import FastConv3x3, is_fast
 
-STRIP_PIXELS = 32768  # rows of about so many pixels go through both convolutions of a block before the next ones do
+STRIP_PIXELS = 16384  # rows of about so many pixels go through both convolutions of a block before the next ones do
 
 
 class DeployConv(nn.Module):
@@ -104,6 +104,7 @@ class MemoryNetDeploy(nn.Module):
         self.size_multiple = net.size_multiple
         self.net = copy.deepcopy(net)
         _exchange(self.net)
+        self.net.stage3_orsnet.register_forward_pre_hook(give_back_memory)  # here most is held
         self.eval().requires_grad_(False)
 
     @torch.no_grad()

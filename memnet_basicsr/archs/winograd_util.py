@@ -87,12 +87,15 @@ class FastConv3x3(nn.Module):
         step = max(MOST_PIXELS // (n * width) // 4, 1) * 4
         for begin in range(0, fast, step):
             end = min(begin + step, fast)
-            rows = []
-            for i, row in enumerate(_combine(x[:, begin:end + 2])):
-                weight = self.combined[i].permute(0, 3, 1, 2)
-                # what is added to this one is added to all four rows
-                row = F.conv2d(row.permute(0, 3, 1, 2), weight, self.bias if i == 1 else None, padding=(0, 1))
-                rows.append(row.permute(0, 2, 3, 1))
+            rows = list(_combine(x[:, begin:end + 2]))
+            for i, weight in enumerate(self.combined):
+                # what is added to number 1 is added to all four rows
+                row = F.conv2d(
+                    rows[i].permute(0, 3, 1, 2),
+                    weight.permute(0, 3, 1, 2),
+                    self.bias if i == 1 else None,
+                    padding=(0, 1))
+                rows[i] = row.permute(0, 2, 3, 1)
             _separate(*rows, out[:, begin:end])
         if fast < height:
             out[:, fast:] = self.direct(x[:, fast:], 0)

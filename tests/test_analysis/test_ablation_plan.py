@@ -16,7 +16,7 @@ from memnet_basicsr.analysis.ablation_report import Row, count_macs, draw, find_
 from memnet_basicsr.analysis.ablation_runs import Run, train_all
 from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.errors import UsageError
-from memnet_basicsr.launch import check_options, load_yaml
+from memnet_basicsr.option_file import check_options, load_yaml
 
 PLANS = sorted((Path(__file__).parents[2] / 'options' / 'ablation').glob('memory_*.yml'))
 # prints what BasicSR's training prints and writes what RestorationModel writes; 'bad' in the name fails

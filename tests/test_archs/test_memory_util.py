@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from memnet_basicsr.archs.memory_util import (LEVELS, HierarchicalMemory, MemoryInsertion, RawPixelMemory,
-                                              RunningScaler, harden, recalling)
+from memnet_basicsr.archs.memory_util import (LEVELS, HierarchicalMemory, MemoryInsertion, RunningScaler, harden,
+                                              recalling)
+from memnet_basicsr.archs.raw_pixel_memory import RawPixelMemory
 from memnet_basicsr.errors import UsageError
 from tests.reference.memorynet_plain import read_plain
 

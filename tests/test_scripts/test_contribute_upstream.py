@@ -393,7 +393,7 @@ def test_command_line_says_one_line(tmp_path, run_command):
     ('inference/weights.py', 'imports safetensors, which BasicSR does not require'),
     ('inference/export.py', 'imports onnx, which BasicSR does not require'),
     ('demo.py', 'which stays in the plug-in'),
-    ('analysis/networks.py', 'imports memnet_basicsr.launch, which stays in the plug-in'),
+    ('analysis/networks.py', 'imports memnet_basicsr.option_file, which stays in the plug-in'),
 ])  # yapf: disable
 def test_what_cannot_move_is_named(path, fault, tmp_path, script):
     known = script.allowed_modules(make_tree(tmp_path / 'archive', checkout=False))
