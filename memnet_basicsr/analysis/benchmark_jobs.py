@@ -1,6 +1,4 @@
 """What the benchmark measures. Each job is prepared and run in a process of its own, see benchmark.py."""
-import contextlib
-import ctypes
 import importlib.util
 import io
 import math
@@ -12,6 +10,7 @@ from os import path as osp
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..archs.heap_util import give_back_memory, keep_freed_memory
 from ..archs.memnet_arch import MemNet
 from ..archs.memorynet_arch import MemoryNet
 from ..engine.speed import peak_memory
@@ -105,12 +104,6 @@ def _status(key):
         return None
 
 
-def _trim():
-    """Give free memory back to the system, so that it is not taken for held memory."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def serve(connection, job):
     """Main function of a process: prepare a job, run it at every ``go``, and tell the peak memory at the end.
 
@@ -174,7 +167,7 @@ def prepare(job):
     if job.form in (PLAIN_COMPILED, OURS_COMPILED):
         for _ in range(2):  # compiling is part of building
             run()
-        _trim()
+        give_back_memory()
     return run
 
 
@@ -245,6 +238,8 @@ def _training_run(job):
     importlib.import_module(
         'torch._dynamo')  # the optimizer imports it in its first step: that is not the step's memory
     net, x = _place(build_network(job), job)
+    if job.device == 'cpu' and job.form in (OURS, OURS_RECOMPUTE):
+        keep_freed_memory()  # as RestorationModel does
     gt = torch.rand_like(x)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
     forward = torch.compile(net) if job.form in (PLAIN_COMPILED, OURS_COMPILED) else net
@@ -289,7 +284,7 @@ def _onnx_run(job):
     options.intra_op_num_threads = job.threads
     session = onnxruntime.InferenceSession(buffer.getvalue(), options, providers=['CPUExecutionProvider'])
     del net, buffer
-    _trim()
+    give_back_memory()
     inputs = {'lq': x.numpy()}
     return lambda: session.run(None, inputs)
 

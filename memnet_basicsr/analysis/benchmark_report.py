@@ -36,7 +36,8 @@ def header(threads, devices, repetitions, quick):
         'them above what the process holds after import and building the network (on a CPU resident, without code of '
         'libraries; on a GPU of tensors)',
         '- bf16: inference with the network converted (all forms), training with autocast; a training step includes '
-        'AdamW; convolutions alone: all that the plain network executes, in channels_last',
+        'AdamW, and ours the allocator setting of RestorationModel; convolutions alone: all that the plain network '
+        'executes, in channels_last',
         '- torch.compile: on the network in channels_last; compiling is building, so that its memory leaves out what '
         'the compiler and the first runs keep (gradients, state of AdamW)',
         '- MemoryNet with `memory: feature` is compared with the plain backbone, which has no memory'
