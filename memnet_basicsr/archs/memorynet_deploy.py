@@ -4,7 +4,7 @@ from torch import nn as nn
 from torch.nn import functional as F
 
 from .heap_util import give_back_memory, keep_freed_memory
-from .mprnet_util import CAB, attention
+from .mprnet_util import CAB, attention, picture_mean
 from .winograd_util import FastConv3x3, is_fast
 
 STRIP_PIXELS = 16384  # rows of about so many pixels go through both convolutions of a block before the next ones do
@@ -55,7 +55,10 @@ class DeployCAB(nn.Module):
         rows = x.permute(0, 2, 3, 1)
         res = self.by_strips(rows) if is_fast(x) else self.conv2(F.leaky_relu_(self.conv1(rows), self.slope))
         res = res.permute(0, 3, 1, 2)
-        return torch.addcmul(x, res, attention(self.attention, F.adaptive_avg_pool2d(res, 1)), out=res)
+        scale = attention(self.attention, picture_mean(res))
+        if not is_fast(x) and scale.shape[2:] == (1, 1):  # rows of 16 bit are multiplied faster than their pixels
+            scale = scale.expand(-1, -1, 1, x.shape[3]).contiguous(memory_format=torch.channels_last)
+        return torch.addcmul(x, res, scale, out=res)
 
     def by_strips(self, rows):
         """Both convolutions, (n, h, w, c) -> (n, h, w, c)."""

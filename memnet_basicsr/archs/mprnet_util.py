@@ -81,6 +81,13 @@ class SharedPReLU(nn.PReLU):
         return super().forward(x)
 
 
+def picture_mean(x):
+    """Mean of every channel of every picture, (N, C, H, W) -> (N, C, 1, 1)."""
+    if x.dtype == torch.bfloat16 and x.device.type == 'cpu':
+        return F.avg_pool2d(x, x.shape[2:])  # sums in float32, too, without a copy in float32
+    return F.adaptive_avg_pool2d(x, 1)
+
+
 def attention(layers, mean):
     """Channel attention from the mean of a picture, (N, C, 1, 1), or a map of means (local statistics, inference/)."""
     if mean.shape[2:] != (1, 1):
@@ -126,7 +133,7 @@ class CAB(nn.Module):
     def block(self, x):
         res = self.body(x)
         if not torch.is_grad_enabled():
-            return res.mul_(attention(self.CA.conv_du, F.adaptive_avg_pool2d(res, 1))).add_(x)
+            return res.mul_(attention(self.CA.conv_du, picture_mean(res))).add_(x)
         # the backward pass of a mean fills a picture with one value per channel, that of a sum only refers to it
         return x + res * attention(self.CA.conv_du, (res.sum((2, 3)) / res[0, 0].numel())[:, :, None, None])
 

@@ -16,8 +16,9 @@ class LocalStatistics(TorchFunctionMode):
 
     A network trained on patches has learned statistics of patches; those of a whole picture differ. While this context
     is open, ``adaptive_avg_pool2d`` to one value, also as ``nn.AdaptiveAvgPool2d(1)`` (channel attention of MemoryNet,
-    RCAN, NAFNet, ...), gives a map of window means instead of one mean. The window is 1.5 training patches, scaled as
-    the features are to the input. What follows the pooling must be 1x1 convolutions and a product.
+    RCAN, NAFNet, ...), and ``avg_pool2d`` over the whole picture (MemoryNet in bfloat16) give a map of window means
+    instead of one mean. The window is 1.5 training patches, scaled as the features are to the input. What follows the
+    pooling must be 1x1 convolutions and a product.
 
     Args:
         patch_size (int): Side of the patches the network was trained on, in pixels of its input.
@@ -33,9 +34,9 @@ class LocalStatistics(TorchFunctionMode):
         self.num_pooled = 0
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is F.adaptive_avg_pool2d:
-            x, output_size = args
-            if output_size in (1, (1, 1)):
+        if func in (F.adaptive_avg_pool2d, F.avg_pool2d) and len(args) == 2:
+            x, size = args  # of the output, or of the kernel
+            if size in (1, (1, 1)) if func is F.adaptive_avg_pool2d else size == x.shape[2:]:
                 self.num_pooled += 1
                 return window_mean(x, [max(round(v * size), 1) for v, size in zip(self.window, x.shape[2:])])
         return func(*args, **(kwargs or {}))

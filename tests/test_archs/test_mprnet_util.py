@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from memnet_basicsr.archs.mprnet_util import (CAB, Resample, SharedPReLU, channels_last, conv1x1, merge_columns,
-                                              merge_rows, split_columns, split_rows, upsample)
+                                              merge_rows, picture_mean, split_columns, split_rows, upsample)
 
 
 @pytest.mark.parametrize('slope', [0.25, 1.5, 0., -0.5])
@@ -45,6 +45,15 @@ def test_channels_last_of_one_channel():
     conv = nn.Conv2d(1, 4, 3, padding=1)
     assert conv(channels_last(x)).stride() == (4 * 48, 1, 24, 4)
     assert torch.equal(channels_last(x), x)
+
+
+@pytest.mark.parametrize('dtype, tol', [(torch.float32, 1e-6), (torch.bfloat16, 2**-9)])
+def test_picture_mean(dtype, tol):
+    x = torch.rand(2, 3, 70,
+                   90).to(dtype).contiguous(memory_format=torch.channels_last)  # 6300: bfloat16 cannot count so far
+    out = picture_mean(x)
+    assert out.shape == (2, 3, 1, 1) and out.dtype == dtype
+    torch.testing.assert_close(out.double(), x.double().mean((2, 3), keepdim=True), rtol=0, atol=tol)
 
 
 def test_merged_convolutions_and_the_cheaper_order():

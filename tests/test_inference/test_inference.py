@@ -1,3 +1,4 @@
+import functools
 import itertools
 import pytest
 import torch
@@ -222,12 +223,15 @@ class Attention(nn.Module):
         return F.pixel_shuffle(x * torch.sigmoid(self.gate(self.pool(x))), 2)
 
 
-@pytest.mark.parametrize('functional', [False, True])
-def test_local_statistics_windows_follow_the_training_patch(functional):
+@pytest.mark.parametrize('pool', [
+    nn.AdaptiveAvgPool2d(1),
+    lambda x: F.adaptive_avg_pool2d(x, 1),
+    lambda x: F.avg_pool2d(x, x.shape[2:]),
+])
+def test_local_statistics_windows_follow_the_training_patch(pool):
     net = Attention().eval()
-    if functional:
-        del net.pool
-        net.pool = lambda x: F.adaptive_avg_pool2d(x, 1)
+    del net.pool
+    net.pool = pool
     img = picture(1, 1, 64, 48)
     with torch.no_grad():
         x = net.down(img)
@@ -240,19 +244,22 @@ def test_local_statistics_windows_follow_the_training_patch(functional):
         pool = nn.AdaptiveAvgPool2d(2)
         with LocalStatistics(4, (64, 48)):
             assert torch.equal(pool(img), nn.functional.adaptive_avg_pool2d(img, 2))
+            assert torch.equal(F.avg_pool2d(img, 2), nn.AvgPool2d(2)(img)) and F.avg_pool2d(img, 2).shape[3] == 24
             net.pool(img)
     with pytest.raises(UsageError, match='no adaptive_avg_pool2d'):
         Inference(local_statistics=16)(ConvNet(), img)
 
 
-def test_local_statistics_of_memorynet():
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_local_statistics_of_memorynet(precision):
     from memnet_basicsr.archs.memorynet_arch import MemoryNet
     torch.manual_seed(0)
     net = MemoryNet(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1).eval()
     img = picture(1, 3, 48, 40)
-    whole, local = Inference()(net, img), Inference(local_statistics=16)(net, img)
+    infer = functools.partial(Inference, precision=precision)
+    whole, local = infer()(net, img), infer(local_statistics=16)(net, img)
     assert local.shape == whole.shape and (whole - local).abs().max() > 1e-5
-    torch.testing.assert_close(Inference(local_statistics=48)(net, img), whole)
+    torch.testing.assert_close(infer(local_statistics=48)(net, img), whole)
 
 
 # ---------------------------------------- options ----------------------------------------
