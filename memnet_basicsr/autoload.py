@@ -9,9 +9,11 @@ import os
 import sys
 from pathlib import Path
 
+from .atomic_file import write_atomically
 from .errors import UsageError
 
 NAME = 'memnet_basicsr_autoload.pth'
+# the whole file; again here, since switching off overwrites it (a test compares the two)
 LINE = ('import sys; exec("try:\\n import _memnet_basicsr_autoload\\n _memnet_basicsr_autoload.install()\\n'
         'except Exception: pass")\n')
 OFF = '# switched off; `python -m memnet_basicsr.autoload on` switches it on\n'
@@ -38,9 +40,7 @@ def pth_file():
 def switch(on):
     """Write the start-up file, whole or not at all."""
     path, record = pth_file()
-    temporary = path.with_suffix('.pth.tmp')
-    temporary.write_text(LINE if on else OFF, encoding='utf-8')
-    os.replace(temporary, path)
+    write_atomically(path, (LINE if on else OFF).encode())
     lines = record.read_text(encoding='utf-8')
     if not any(line.split(',')[0] == NAME for line in lines.splitlines()):
         record.write_text(f'{lines}{NAME},,\n', encoding='utf-8')

@@ -26,9 +26,9 @@ from memnet_basicsr.analysis.ablation_plan import options_of_run, read_variants
 from memnet_basicsr.analysis.ablation_report import draw, find_baseline, read_row, table
 from memnet_basicsr.analysis.ablation_runs import Run, train_all
 from memnet_basicsr.analysis.drawing import write_figure
+from memnet_basicsr.atomic_file import write_atomically
 from memnet_basicsr.engine.names import near
 from memnet_basicsr.errors import UsageError
-from memnet_basicsr.inference.atomic_file import write_atomically
 
 MOST_SEEDS = 100
 

@@ -26,8 +26,8 @@ from memnet_basicsr.analysis.benchmark_report import (COLUMNS, GROWTH_COLUMNS, V
                                                       header, rows_of, table, verdict_rows)
 from memnet_basicsr.analysis.benchmark_store import Store
 from memnet_basicsr.analysis.drawing import write_figure
+from memnet_basicsr.atomic_file import write_atomically
 from memnet_basicsr.errors import UsageError
-from memnet_basicsr.inference.atomic_file import write_atomically
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 REFERENCE = osp.join(ROOT, 'tests', 'reference')

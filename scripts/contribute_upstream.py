@@ -33,6 +33,7 @@ PLACES = {
     'analysis': 'utils.analysis',
     'engine': 'utils.engine',
     'inference': 'utils.inference',
+    'atomic_file': 'utils.atomic_file',
     'errors': 'utils.errors',
 }
 

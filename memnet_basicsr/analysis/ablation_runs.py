@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from os import path as osp
 from tqdm import tqdm
 
+from ..atomic_file import write_atomically
 from ..engine.training_log import read_validations
 from ..errors import UsageError
-from ..inference.atomic_file import write_atomically
 from .ablation_plan import option_text
 
 _ITERATION = re.compile(rb'iter:\s*([\d,]+), lr:')

@@ -1,13 +1,8 @@
-"""Time and peak memory of our networks against the plain ones: measuring in turns, each job in its own process."""
-import multiprocessing
-import statistics
-import time
-from dataclasses import dataclass, field, replace
-from tqdm import tqdm
+"""Time and peak memory of our networks against the plain ones: what is compared, and the figures to reach."""
+from dataclasses import dataclass, replace
 
-from ..errors import UsageError
-from .benchmark_jobs import (CONVOLUTIONS, OPTIONAL, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE, PLAIN,
-                             PLAIN_COMPILED, PLAIN_LAST, PLAIN_ONNX, Job, serve)
+from .benchmark_jobs import (CONVOLUTIONS, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE, PLAIN, PLAIN_COMPILED,
+                             PLAIN_LAST, PLAIN_ONNX, Job)
 
 # (network, task) -> input of the issue that set the figures to reach, and of a quick look
 SHAPES = {
@@ -31,26 +26,6 @@ TARGETS = {
 }
 ALTERNATIVES = 0.8  # highest ratio to the fastest of what a user would try on the plain network
 GPU_TRAINING = round(1 / 1.5, 3)  # MemNet's training step to the plain one's, bf16 and torch.compile
-
-
-@dataclass
-class Result:
-    """What came of a job.
-
-    Args:
-        job (Job): The job.
-        seconds (list[float]): Of every repetition.
-        peak (float): Peak memory in bytes, above what the process held when all was built.
-        skipped (str | None): Why there are no figures.
-    """
-    job: Job
-    seconds: list = field(default_factory=list)
-    peak: float = float('nan')
-    skipped: str | None = None
-
-    @property
-    def median(self):
-        return statistics.median(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -158,115 +133,6 @@ def growth_cases(reference, networks, tasks, device, threads, quick=False):
                     jobs.append(replace(job, tile=TILE))
                 cases.append(Case(network, task, memory, tuple(jobs)))
     return cases
-
-
-def measure(case, repetitions, quick=False, progress=True):
-    """Measure the jobs of a case, in turns: in every round each job runs once.
-
-    All processes live at the same time, idle but one. A round before the first counts for the memory alone.
-
-    Args:
-        case (Case): The case.
-        repetitions (int): Rounds that are timed.
-        quick (bool): Fork the processes from one that has imported everything: faster to start, but their memory does
-            not compare with that of others. Default: False.
-        progress (bool): Show a bar. Default: True.
-
-    Returns:
-        list[Result]: In the order of the jobs.
-
-    Raises:
-        UsageError: A job failed that has to work.
-    """
-    workers, pause = [], 0 if quick else 0.2  # threads that spin while they wait for work must not meet the next job
-    with tqdm(total=len(case.jobs) * (repetitions + 2), desc=case.title, unit='run', disable=not progress) as bar:
-        try:
-            for job in case.jobs:
-                workers.append(Worker(job, _context(quick)))
-            for worker in workers:
-                worker.take('ready')
-                bar.update()
-            for round_ in range(repetitions + 1):
-                for worker in workers:
-                    worker.run(timed=round_ > 0)
-                    time.sleep(pause)
-                    bar.update()
-            for worker in workers:
-                worker.finish()
-        finally:
-            for worker in workers:
-                worker.close()
-    return [v.result for v in workers]
-
-
-def _context(quick):
-    methods = multiprocessing.get_all_start_methods()
-    if quick and 'forkserver' in methods:
-        context = multiprocessing.get_context('forkserver')
-        context.set_forkserver_preload([serve.__module__, 'torch._dynamo'])
-        return context
-    return multiprocessing.get_context('spawn')
-
-
-class Worker:
-    """The process of a job, and what came of it.
-
-    Args:
-        job (Job): The job.
-        context (multiprocessing.context.BaseContext): How to start it.
-    """
-
-    def __init__(self, job, context):
-        self.result = Result(job)
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(other, job))
-        self.process.start()
-        other.close()
-
-    def take(self, kind):
-        """Wait for an answer; None once the job has failed.
-
-        Raises:
-            UsageError: The job has failed and is none that may.
-        """
-        if self.result.skipped:
-            return None
-        try:
-            answer, value = self.connection.recv()
-        except EOFError:
-            self.process.join()
-            answer, value = 'failed', f'its process ended with {self.process.exitcode} (out of memory?)'
-        if answer == kind:
-            return value
-        self.result = Result(self.result.job, skipped=value)
-        if self.result.job.form not in OPTIONAL:
-            job = self.result.job
-            raise UsageError(f'{job.network}, {job.task}, {job.form}, {job.precision}: {value}')
-        return None
-
-    def run(self, timed):
-        """Run the job once."""
-        if not self.result.skipped:
-            self.connection.send('go')
-            value = self.take('seconds')
-            if timed and value is not None:
-                self.result.seconds.append(value)
-
-    def finish(self):
-        """Ask for the peak memory; the process ends."""
-        if not self.result.skipped:
-            self.connection.send('end')
-            value = self.take('peak')
-            if value is not None:
-                self.result.peak = value
-
-    def close(self):
-        """End the process, whatever it does."""
-        self.connection.close()
-        self.process.join(2)
-        if self.process.is_alive():
-            self.process.terminate()
-            self.process.join()
 
 
 def find(results, form, precision):

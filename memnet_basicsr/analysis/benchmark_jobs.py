@@ -1,8 +1,7 @@
-"""What the benchmark measures. Each job is prepared and run in a process of its own, see benchmark.py."""
+"""What the benchmark measures. Each job is prepared and run in a process of its own, see benchmark_process.py."""
 import importlib.util
 import io
 import math
-import time
 import torch
 import warnings
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..archs.heap_util import give_back_memory, keep_freed_memory
 from ..archs.memnet_arch import MemNet
 from ..archs.memorynet_arch import MemoryNet
-from ..engine.speed import peak_memory
 from ..errors import UsageError
 from ..inference import Inference
 
@@ -62,88 +60,6 @@ class Job:
     tile: int | None = None
     device: str = 'cpu'
     threads: int = 1
-
-
-class PeakMemory:
-    """Largest memory that this process takes from now on, above what it holds now.
-
-    On a CPU the resident set without the code of libraries, which comes in when it is first used; on a GPU what
-    tensors take.
-
-    Args:
-        device (str): 'cpu' or a GPU.
-    """
-
-    def __init__(self, device):
-        self.device = torch.device(device)
-        if self.device.type == 'cuda':
-            torch.cuda.reset_peak_memory_stats()
-            self.base = torch.cuda.memory_allocated()
-            return
-        try:
-            with open('/proc/self/clear_refs', 'w') as f:
-                f.write('5')  # the high-water mark starts anew; without the right to, the reading is an upper bound
-        except OSError:
-            pass
-        self.base = _status('VmRSS') or peak_memory(self.device)
-        self.code = _status('RssFile') or 0
-
-    def read(self):
-        """Bytes; not a number where the system does not tell."""
-        if self.device.type == 'cuda':
-            return torch.cuda.max_memory_allocated() - self.base
-        code = (_status('RssFile') or 0) - self.code
-        return (_status('VmHWM') or peak_memory(self.device)) - self.base - max(code, 0)  # tiny jobs: of either sign
-
-
-def _status(key):
-    try:
-        with open('/proc/self/status') as f:
-            return next(int(line.split()[1]) * 1024 for line in f if line.startswith(key))
-    except (OSError, StopIteration):
-        return None
-
-
-def serve(connection, job):
-    """Main function of a process: prepare a job, run it at every ``go``, and tell the peak memory at the end.
-
-    Sends ('ready', None) or ('failed', reason), after each ``go`` ('seconds', float) or ('failed', reason), and in the
-    end ('peak', bytes).
-
-    Args:
-        connection (multiprocessing.connection.Connection): To the process that asks.
-        job (Job): What to run.
-    """
-    try:
-        torch.set_num_threads(job.threads)
-        torch.backends.cudnn.benchmark = True  # as BasicSR trains
-        run = prepare(job)
-        memory = PeakMemory(job.device)
-        connection.send(('ready', None))
-        while connection.recv() == 'go':
-            connection.send(('seconds', seconds(run, job.device)))
-        connection.send(('peak', memory.read()))
-    except (EOFError, BrokenPipeError):  # nobody asks any more
-        pass
-    except Exception as error:  # a compiler can fail in any way; who asks decides whether that matters
-        text = str(error).strip() or type(error).__name__
-        connection.send(('failed', f'{type(error).__name__}: {text.splitlines()[0][:200]}'))
-
-
-def seconds(run, device, gpu_runs=10):
-    """Seconds of one call; on a GPU, of several behind each other, by its own clock."""
-    if torch.device(device).type != 'cuda':
-        start = time.perf_counter()
-        run()
-        return time.perf_counter() - start
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    torch.cuda.synchronize()
-    start.record()
-    for _ in range(gpu_runs):
-        run()
-    end.record()
-    torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1000 / gpu_runs
 
 
 def prepare(job):

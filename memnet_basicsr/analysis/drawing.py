@@ -3,8 +3,8 @@ import io
 import numpy as np
 import textwrap
 
+from ..atomic_file import write_atomically
 from ..errors import UsageError
-from ..inference.atomic_file import write_atomically
 from .gate_norms import KINDS, kind_of_source, mean_norms
 from .spectrum import HIGH, frequencies, high_share
 

@@ -4,9 +4,9 @@ import numpy as np
 from os import path as osp
 
 from basicsr.metrics import calculate_psnr
+from ..atomic_file import write_atomically
 from ..data.bicubic_util import resize_bicubic
 from ..errors import UsageError
-from ..inference.atomic_file import write_atomically
 from ..inference.batch import restore_files
 from .drawing import new_figure
 

@@ -7,8 +7,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from ..errors import UsageError
 from .memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, check_level, recalling
 from .memorynet_deploy import MemoryNetDeploy
-from .mprnet_util import (CAB, SAM, Decoder, Encoder, ORSNet, SharedPReLU, channels_last, merge_columns, merge_rows,
-                          split_columns, split_rows)
+from .mprnet_stages import SAM, Decoder, Encoder, ORSNet
+from .mprnet_util import CAB, SharedPReLU, channels_last, merge_columns, merge_rows, split_columns, split_rows
 from .raw_pixel_memory import RawPixelMemory
 
 PLACES = tuple(f'{side}{i}' for side in ('encoder', 'decoder') for i in (1, 2, 3))

@@ -5,6 +5,7 @@ import pickle
 import torch
 from os import path as osp
 
+from ..atomic_file import replacing
 from ..errors import UsageError
 
 
@@ -18,24 +19,18 @@ def save_whole(obj, path):
     Raises:
         OSError: The write failed (disk full, permission); the file is what it was before.
     """
-    temporary = f'{path}.part'  # one name, so that a run that was killed while writing overwrites its leftover
     try:
-        with open(temporary, 'wb') as f:
+        # one name, so that a run that was killed while writing overwrites its leftover
+        with replacing(path, f'{path}.part') as f:
             torch.save(obj, f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if osp.exists(temporary):
-            os.remove(temporary)
+    except (OSError, RuntimeError) as error:
         cause = error
-        while isinstance(cause,
-                         RuntimeError) and cause.__context__:  # torch hides the failed write behind its own error
+        while isinstance(cause, RuntimeError) and cause.__context__:  # torch hides the failed write behind its own
             cause = cause.__context__
-        if isinstance(cause, (OSError, RuntimeError)):
-            text = str(cause).splitlines()[0]
-            raise OSError(f'cannot write checkpoint {path}: {text} (what was there before is intact)') from error
-        raise
+        if not isinstance(cause, (OSError, RuntimeError)):  # Ctrl-C, too
+            raise
+        text = str(cause).splitlines()[0]
+        raise OSError(f'cannot write checkpoint {path}: {text} (what was there before is intact)') from error
 
 
 def load(path):

@@ -4,6 +4,8 @@ import math
 import os
 from os import path as osp
 
+from ..atomic_file import write_atomically
+
 
 def append_line(path, values):
     """Append one line and bring it to the disk.
@@ -31,8 +33,6 @@ def keep_lines(path, count):
     """Cut a file to its first lines, whole or not at all; a file that does not exist stays so."""
     if not osp.isfile(path):
         return
-    with open(path, encoding='utf-8') as f:
+    with open(path, 'rb') as f:
         lines = f.readlines()[:count]
-    with open(f'{path}.part', 'w', encoding='utf-8') as f:
-        f.writelines(lines)
-    os.replace(f'{path}.part', path)
+    write_atomically(path, b''.join(lines))

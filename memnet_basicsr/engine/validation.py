@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite
-from ..inference.atomic_file import write_atomically
+from ..atomic_file import write_atomically
 from ..metrics import mean_of
 from .distributed import gather, share_buffers
 from .json_lines import append_line

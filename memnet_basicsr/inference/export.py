@@ -7,8 +7,8 @@ import torch
 import warnings
 from torch.overrides import TorchFunctionMode
 
+from ..atomic_file import write_atomically
 from ..errors import UsageError
-from .atomic_file import write_atomically
 from .inference import declared_multiple
 from .restorer import input_channels
 from .weights import KEY, load_network

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from os import path as osp
 from PIL import Image
 
+from ..atomic_file import write_atomically
 from ..errors import UsageError
-from .atomic_file import write_atomically
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.ppm', '.pgm', '.pnm')
 FORMATS = {

@@ -8,8 +8,8 @@ import torch
 from os import path as osp
 
 from basicsr.utils.registry import ARCH_REGISTRY
+from ..atomic_file import write_atomically
 from ..errors import UsageError
-from .atomic_file import write_atomically
 from .description import check_description
 
 SUFFIXES = ('.safetensors', '.pth')

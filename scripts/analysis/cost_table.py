@@ -21,8 +21,8 @@ import memnet_basicsr  # noqa: F401  (registers the networks)
 from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.complexity import complexity, cost_rows, csv_table, markdown_table, unique_networks
 from memnet_basicsr.analysis.networks import channels_of
+from memnet_basicsr.atomic_file import write_atomically
 from memnet_basicsr.errors import UsageError
-from memnet_basicsr.inference.atomic_file import write_atomically
 from memnet_basicsr.inference.weights import build_untrained
 from memnet_basicsr.option_file import load_yaml
 

@@ -3,8 +3,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from memnet_basicsr.archs.mprnet_util import (CAB, Resample, SharedPReLU, channels_last, conv1x1, merge_columns,
-                                              merge_rows, picture_mean, split_columns, split_rows, upsample)
+from memnet_basicsr.archs.mprnet_stages import Resample
+from memnet_basicsr.archs.mprnet_util import (CAB, SharedPReLU, channels_last, conv1x1, merge_columns, merge_rows,
+                                              picture_mean, split_columns, split_rows, upsample)
 
 
 @pytest.mark.parametrize('slope', [0.25, 1.5, 0., -0.5])
