@@ -8,7 +8,7 @@ from ..errors import UsageError
 from .memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, check_level, recalling
 from .memorynet_deploy import MemoryNetDeploy
 from .mprnet_stages import SAM, Decoder, Encoder, ORSNet
-from .mprnet_util import CAB, SharedPReLU, channels_last, merge_columns, merge_rows, split_columns, split_rows
+from .mprnet_util import CAB, Blocks, SharedPReLU, channels_last, merge_columns, merge_rows, split_columns, split_rows
 from .raw_pixel_memory import RawPixelMemory
 
 PLACES = tuple(f'{side}{i}' for side in ('encoder', 'decoder') for i in (1, 2, 3))
@@ -94,7 +94,7 @@ class MemoryNet(nn.Module):
         conv = partial(nn.Conv2d, kernel_size=kernel_size, padding=kernel_size // 2, bias=bias)
 
         for stage in (1, 2, 3):
-            self.add_module(f'shallow_feat{stage}', nn.Sequential(conv(num_in_ch, num_feat), cab(num_feat)))
+            self.add_module(f'shallow_feat{stage}', Blocks(conv(num_in_ch, num_feat), cab(num_feat)))
         self.stage1_encoder = Encoder(feats, cab, bias, fuses=False)
         self.stage1_decoder = Decoder(feats, cab)
         self.stage2_encoder = Encoder(feats, cab, bias, fuses=True)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .mprnet_util import add, conv1x1, upsample
+from .mprnet_util import Blocks, add, conv1x1, upsample
 
 
 class Resample(nn.Module):
@@ -42,7 +42,7 @@ class Encoder(nn.Module):
     def __init__(self, feats, cab, bias, fuses):
         super().__init__()
         for i, num_feat in enumerate(feats, 1):
-            self.add_module(f'encoder_level{i}', nn.Sequential(cab(num_feat), cab(num_feat)))
+            self.add_module(f'encoder_level{i}', Blocks(cab(num_feat), cab(num_feat)))
         self.down12 = Resample(feats[0], feats[1], 0.5)
         self.down23 = Resample(feats[1], feats[2], 0.5)
         for side in ('enc', 'dec') if fuses else ():
@@ -86,7 +86,7 @@ class Decoder(nn.Module):
     def __init__(self, feats, cab):
         super().__init__()
         for i, num_feat in enumerate(feats, 1):
-            self.add_module(f'decoder_level{i}', nn.Sequential(cab(num_feat), cab(num_feat)))
+            self.add_module(f'decoder_level{i}', Blocks(cab(num_feat), cab(num_feat)))
         self.skip_attn1 = cab(feats[0])
         self.skip_attn2 = cab(feats[1])
         self.up21 = Resample(feats[1], feats[0], 2)
@@ -108,7 +108,7 @@ class Decoder(nn.Module):
             else:
                 x = getattr(self, f'up{i + 1}{i}')(x)
                 if enc[i - 1] is not None:
-                    x = add(x, getattr(self, f'skip_attn{i}')(enc[i - 1]))
+                    x = add(x, Blocks(getattr(self, f'skip_attn{i}'))(enc[i - 1]))
             x = getattr(self, f'decoder_level{i}')(x)
             if read is not None:
                 x = read(f'decoder{i}', x)
@@ -131,7 +131,7 @@ class ORSNet(nn.Module):
         for i in (1, 2, 3):
             tail = nn.Conv2d(num_ors, num_ors, kernel_size, padding=kernel_size // 2, bias=bias)
             self.add_module(f'orb{i}', nn.Module())
-            getattr(self, f'orb{i}').body = nn.Sequential(*[cab(num_ors) for _ in range(num_cab)], tail)
+            getattr(self, f'orb{i}').body = Blocks(*[cab(num_ors) for _ in range(num_cab)], tail)
         for side in ('enc', 'dec'):
             up32, up21 = Resample(feats[2], feats[1], 2), Resample(feats[1], feats[0], 2)
             self.add_module(f'up_{side}1', Resample(feats[1], feats[0], 2))
@@ -166,17 +166,15 @@ class ORSNet(nn.Module):
             Tensor: (N, num_ors, H, W).
         """
         for i in (1, 2, 3):
-            skip, (first, *blocks) = x, getattr(self, f'orb{i}').body
-            x = first(x)
+            skip, body = x, getattr(self, f'orb{i}').body
+            x = body[:2](x)
             if fused is not None:
                 extra = fused.pop(0)  # so that it is freed: that counts on large pictures
                 for _ in range(i - 1):
                     extra = upsample(extra)
                 skip = add(skip, extra)
                 del extra
-            for block in blocks:
-                x = block(x)
-            x = add(x, skip)
+            x = add(body[2:](x), skip)
         return x
 
 

@@ -106,7 +106,7 @@ class CAB(nn.Module):
         reduction (int): The attention's hidden layer has num_feat // reduction channels.
         bias (bool): Whether the convolutions have a bias.
         act (nn.Module): The activation, shared by the whole network.
-        recompute (bool): Keep only the block's input in training and compute the rest again in the backward pass.
+        recompute (bool): Whether :class:`Blocks` keeps only its input in training, and computes the rest again.
     """
 
     def __init__(self, num_feat, kernel_size, reduction, bias, act, recompute):
@@ -121,13 +121,25 @@ class CAB(nn.Module):
         self.body = nn.Sequential(convs[0], act, convs[1])
 
     def forward(self, x):
-        if self.recompute and self.training and torch.is_grad_enabled():
-            return checkpoint(self.block, x, use_reentrant=False, preserve_rng_state=False)
-        return self.block(x)
-
-    def block(self, x):
         res = self.body(x)
         if not torch.is_grad_enabled():
             return res.mul_(attention(self.CA.conv_du, picture_mean(res))).add_(x)
         # the backward pass of a mean fills a picture with one value per channel, that of a sum only refers to it
         return x + res * attention(self.CA.conv_du, (res.sum((2, 3)) / res[0, 0].numel())[:, :, None, None])
+
+
+class Blocks(nn.Sequential):
+    """Blocks one after the other; with ``recompute``, two at a time keep only their input in training.
+
+    One at a time would keep more inputs, and four at a time more of what is computed again.
+    """
+
+    def forward(self, x):
+        for i in range(0, len(self), 2):
+            pair = self[i:i + 2]
+            if torch.is_grad_enabled() and any(getattr(v, 'recompute', False) and v.training for v in pair):
+                x = checkpoint(nn.Sequential(*pair), x, use_reentrant=False, preserve_rng_state=False)
+            else:
+                for block in pair:
+                    x = block(x)
+        return x

@@ -1,11 +1,13 @@
+import copy
 import pytest
 import torch
+import weakref
 from torch import nn
 from torch.nn import functional as F
 
 from memnet_basicsr.archs.mprnet_stages import Resample
-from memnet_basicsr.archs.mprnet_util import (CAB, SharedPReLU, channels_last, conv1x1, merge_columns, merge_rows,
-                                              picture_mean, split_columns, split_rows, upsample)
+from memnet_basicsr.archs.mprnet_util import (CAB, Blocks, SharedPReLU, channels_last, conv1x1, merge_columns,
+                                              merge_rows, picture_mean, split_columns, split_rows, upsample)
 
 
 @pytest.mark.parametrize('slope', [0.25, 1.5, 0., -0.5])
@@ -78,3 +80,28 @@ def test_block_without_gradients_is_the_block_with(bias):
         expected = x + res * block.CA.conv_du(F.adaptive_avg_pool2d(res, 1))
         torch.testing.assert_close(block(x), expected)
     torch.testing.assert_close(block(x), expected)
+
+
+@pytest.mark.parametrize('count', [1, 2, 5])
+def test_blocks_keep_every_second_input(count):
+    torch.manual_seed(0)
+    plain = Blocks(*[CAB(4, 3, 2, True, SharedPReLU(), False) for _ in range(count)], nn.Conv2d(4, 3, 1))
+    blocks, runs, alive = copy.deepcopy(plain), [], []
+    x = torch.rand(2, 4, 6, 5)
+    for i, block in enumerate(blocks):
+        block.recompute = True
+        block.register_forward_hook(lambda module, args, out, i=i: runs.append(i))
+        block.register_forward_hook(lambda module, args, out: alive.append(weakref.ref(out)))
+    out = blocks(x)
+    # of the forward pass stay the result and what pairs begin with
+    assert len([v for v in alive if v() is not None]) == (count + 1 + 1) // 2
+    expected = plain(x)
+    assert torch.equal(out, expected)
+    out.square().mean().backward()
+    expected.square().mean().backward()
+    for one, two in zip(blocks.parameters(), plain.parameters()):
+        assert torch.equal(one.grad, two.grad)
+    assert runs.count(0) == 2 and max(map(runs.count, runs)) == 2  # the end of a pair need not run again
+    runs.clear()
+    blocks.eval()(x).mean().backward()
+    assert runs == list(range(count + 1))
