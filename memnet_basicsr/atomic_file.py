@@ -5,12 +5,13 @@ from os import path as osp
 
 
 @contextlib.contextmanager
-def replacing(path, temporary):
+def replacing(path, temporary=None):
     """Open a file for writing that takes the place of another when everything has been written and is on the disk.
 
     Args:
         path (str): File; one that was there before survives a failure.
-        temporary (str): Its name until then, in the same folder: only within one file system is renaming atomic.
+        temporary (str | None): Its name until then, in the same folder: only within one file system is renaming atomic.
+            Default: ``<path>.part``, for files of one writer: the leftover of one that was killed is overwritten.
 
     Yields:
         BinaryIO: What to write to.
@@ -18,6 +19,7 @@ def replacing(path, temporary):
     Raises:
         OSError: If it cannot be written (permission, full disk), with the path.
     """
+    temporary = temporary or f'{path}.part'
     try:
         with open(temporary, 'wb') as f:
             yield f
@@ -42,6 +44,6 @@ def write_atomically(path, content):
     """
     folder, name = osp.split(osp.abspath(path))
     os.makedirs(folder, exist_ok=True)
-    # a name of its own, since another process may write the same file
+    # a name of its own, since another process may write the same file; killed while writing, this one leaves it behind
     with replacing(path, osp.join(folder, f'.{name[:40]}{uuid.uuid4().hex[:8]}.part')) as f:
         f.write(content)

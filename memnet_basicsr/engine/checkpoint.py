@@ -20,8 +20,7 @@ def save_whole(obj, path):
         OSError: The write failed (disk full, permission); the file is what it was before.
     """
     try:
-        # one name, so that a run that was killed while writing overwrites its leftover
-        with replacing(path, f'{path}.part') as f:
+        with replacing(path) as f:
             torch.save(obj, f)
     except (OSError, RuntimeError) as error:
         cause = error

@@ -4,7 +4,7 @@ import math
 import os
 from os import path as osp
 
-from ..atomic_file import write_atomically
+from ..atomic_file import replacing
 
 
 def append_line(path, values):
@@ -35,4 +35,5 @@ def keep_lines(path, count):
         return
     with open(path, 'rb') as f:
         lines = f.readlines()[:count]
-    write_atomically(path, b''.join(lines))
+    with replacing(path) as f:
+        f.writelines(lines)

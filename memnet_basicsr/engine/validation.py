@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite
-from ..atomic_file import write_atomically
+from ..atomic_file import replacing
 from ..metrics import mean_of
 from .distributed import gather, share_buffers
 from .json_lines import append_line
@@ -195,4 +195,5 @@ class Validation:
         writer = csv.writer(text, lineterminator='\n')
         writer.writerow(['picture', *self.metrics])
         writer.writerows([picture, *(float(v[name]) for name in self.metrics)] for picture, v in rows)
-        write_atomically(osp.join(self.opt['path']['log'], f'{self.name}_{current_iter}.csv'), text.getvalue().encode())
+        with replacing(osp.join(self.opt['path']['log'], f'{self.name}_{current_iter}.csv')) as f:
+            f.write(text.getvalue().encode())

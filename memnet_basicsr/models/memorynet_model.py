@@ -9,6 +9,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from ..archs.memory_util import HierarchicalMemory
 from ..engine import checkpoint
 from ..engine.optim import build_optimizer
+from ..engine.step import TrainStep
 from ..errors import UsageError
 from .restoration_model import RestorationModel
 
@@ -30,7 +31,8 @@ class MemoryNetModel(RestorationModel):
                 temperatures) is taken; with ``frozen: true`` of the memory it stays so. Default: none.
             train.reconstruction_opt (dict): Loss between ``reconstruct(gt)`` and gt. Default: none.
             train.contrast_opt (dict): ThreeClassContrastiveLoss. Default: none.
-            train.optim_c (dict): Optimiser of ``network_c``.
+            train.optim_c (dict): Optimiser of ``network_c``. Its steps are made in the network's precision, are skipped
+                where they are not finite, and are not clipped.
             train.memory_lr_mult (float): Factor on the learning rate of prototypes, gates and temperatures. At the
                 network's rate the prototypes, of length sqrt(C), hardly leave their start in a short run. Default: 1.
             train.recording_iter (int): So many first iterations minimise the reconstruction alone, on clean pictures:
@@ -93,6 +95,8 @@ class MemoryNetModel(RestorationModel):
             optim_opt = dict(optim_opt)
             self.optimizer_c = build_optimizer(optim_opt.pop('type'), list(self.net_c.parameters()), **optim_opt)
             self.optimizers.append(self.optimizer_c)
+            step_opt = {k: v for k, v in self.opt['train'].items() if k in ('precision', 'nonfinite_patience')}
+            self.step_c = TrainStep(step_opt, self.optimizer_c, self.device)
 
     def _separate_memory(self, mult):
         """Put the parameters of the memories into a group of their own, before the first step."""
@@ -110,6 +114,18 @@ class MemoryNetModel(RestorationModel):
             nets['net_c'] = dict(params=self.net_c)
         return nets
 
+    def _state(self, *args):
+        state = super()._state(*args)
+        if self.net_c is not None:
+            state['memnet_basicsr']['step_c'] = self.step_c.state_dict()
+        return state
+
+    def resume_training(self, resume_state):
+        super().resume_training(resume_state)
+        state = resume_state.get('memnet_basicsr', {}).get('step_c')
+        if state and self.net_c is not None:
+            self.step_c.load_state_dict(state)
+
     def optimize_parameters(self, current_iter):
         self.recording = current_iter <= self.recording_iter
         if current_iter % self.opt['logger']['print_freq'] == 0:
@@ -117,7 +133,7 @@ class MemoryNetModel(RestorationModel):
                 memory.measure()
         super().optimize_parameters(current_iter)
         if self.cri_contrast and self.net_c is not None and not self.recording:
-            self.log_dict.update(self.reduce_loss_dict(self._train_encoder()))
+            self.log_dict.update(self.reduce_loss_dict(self._train_encoder(current_iter)))
 
     def compute_losses(self, lq, gt):
         losses = super().compute_losses(lq, gt)
@@ -152,17 +168,15 @@ class MemoryNetModel(RestorationModel):
             terms.update(self.cri_contrast(*self._encode(restored.detach(), gt, lq), role='encoder'))
         return {f'l_{name}': value for name, value in terms.items()}
 
-    def _train_encoder(self):
+    def _train_encoder(self, current_iter):
         """One step of ``network_c`` on the pictures of the last step."""
         restored = self.output[0] if isinstance(self.output, list) else self.output
         size = len(restored)  # with accumulation the last part
         terms = self.cri_contrast(*self._encode(restored.detach(), self.gt[-size:], self.lq[-size:]), role='encoder')
         if not terms:
             return OrderedDict()
-        self.optimizer_c.zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
-        self.optimizer_c.step()
-        return OrderedDict((f'l_{name}', value.detach()) for name, value in terms.items())
+        losses = OrderedDict((f'l_{name}', value) for name, value in terms.items())
+        return self.step_c(self.net_c, (), lambda: losses, current_iter)[0]
 
     @torch.no_grad()
     def get_current_log(self):

@@ -134,6 +134,8 @@ def test_json_lines(tmp_path):
         append_line(path, {'iter': i, 'psnr': float('nan') if i == 1 else 2.5})
     with open(path, 'a') as f:
         f.write('{"iter": 3, "ps')  # killed while writing
+    with open(f'{path}.part', 'w') as f:
+        f.write('of a run that was killed here')
     keep_lines(path, 2)
     with open(path) as f:
         assert f.read() == '{"iter": 0, "psnr": 2.5}\n{"iter": 1, "psnr": null}\n'

@@ -117,6 +117,38 @@ def test_the_last_stage_can_be_the_encoder(tmp_path):
     assert {'l_contrast', 'l_contrast_encoder', 'l_contrast_local'} <= set(model.log_dict)
 
 
+def test_a_bad_batch_leaves_the_encoder_alone(tmp_path):
+    model = model_of(tmp_path)
+    good, bad = model.lq.clone(), model.lq.clone()
+    bad[0, 0, 0, 0] = float('nan')
+    model.feed_data(dict(lq=bad, gt=model.gt))
+    before = snapshot(model.net_c)
+    model.optimize_parameters(1)
+    assert not moved(before, model.net_c)
+    model.feed_data(dict(lq=good, gt=model.gt))
+    model.optimize_parameters(2)
+    assert moved(before, model.net_c) and all(v.isfinite().all() for v in model.net_c.state_dict().values())
+
+
+def test_the_encoders_loss_is_scaled_in_fp16(tmp_path):
+    """Autocast on a CPU knows float16: a loss of 1e-6 would leave nothing of its gradients without the scale."""
+    model = model_of(
+        tmp_path,
+        precision='fp16',
+        optim_c=dict(type='SGD', lr=1e6),
+        contrast_opt=dict(type='ThreeClassContrastiveLoss', encoder_weight=1e-6, local_weight=0.))
+    exact = model_of(
+        tmp_path,
+        optim_c=dict(type='SGD', lr=1e6),
+        contrast_opt=dict(type='ThreeClassContrastiveLoss', encoder_weight=1e-6, local_weight=0.))
+    for m in (model, exact):
+        before = snapshot(m.net_c)
+        m.optimize_parameters(1)
+        m.steps = torch.cat([(v - before[k]).flatten() for k, v in m.net_c.state_dict().items()])
+    assert exact.steps.norm() > 0
+    assert (model.steps - exact.steps).norm() < 0.1 * exact.steps.norm()
+
+
 def test_the_encoder_is_saved_and_resumed(tmp_path):
     model = model_of(tmp_path)
     model.optimize_parameters(1)
