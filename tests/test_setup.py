@@ -21,7 +21,7 @@ def test_wheel_holds_the_whole_package(wheel_environment):
     wanted = {str(v.relative_to(source)) for v in (source / 'memnet_basicsr').rglob('*') if v.is_file()}
     assert wanted <= files
     beside = {'memnet_basicsr_autoload.pth', *(v.name for v in source.glob('_*.py'))}
-    others = {'basicsr', 'dependencies.pth', 'distutils-precedence.pth', '__pycache__'}  # the last but one: setuptools'
+    others = {'basicsr', 'dependencies.pth', 'distutils-precedence.pth', '__pycache__'}  # the third is setuptools'
     top = {v.split('/')[0] for v in files} - others
     assert {v for v in top if 'dist-info' not in v} == {'memnet_basicsr', *beside}
 
