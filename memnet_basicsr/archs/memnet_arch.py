@@ -2,7 +2,7 @@ import torch
 from torch import nn as nn
 from torch.nn import functional as F
 
-from basicsr.archs.arch_util import default_init_weights
+from basicsr.archs.arch_util import default_init_weights, pixel_unshuffle
 from basicsr.utils.registry import ARCH_REGISTRY
 from ..errors import UsageError
 from .memnet_deploy import MemNetDeploy
@@ -147,6 +147,14 @@ class MemoryBlock(nn.Module):
         return out
 
 
+def pad_and_unshuffle(x, factor):
+    """Repeat the last rows and columns up to a multiple of ``factor``, then ``pixel_unshuffle``."""
+    if factor == 1:
+        return x
+    h, w = x.shape[2:]
+    return pixel_unshuffle(F.pad(x, (0, -w % factor, 0, -h % factor), mode='replicate'), factor)
+
+
 @ARCH_REGISTRY.register()
 class MemNet(nn.Module):
     """MemNet: A Persistent Memory Network for Image Restoration (https://arxiv.org/abs/1708.02209).
@@ -168,6 +176,9 @@ class MemNet(nn.Module):
         long_term (bool): Whether B_0..B_{m-1} reach the gates; False: the paper's MemNet_NL. Default: True.
         short_term (bool): Whether H_1..H_{R-1} reach the gates; False: the paper's MemNet_NS. Default: True.
         shared_recursion (bool): Whether the recursions of a block share their convolutions. Default: True.
+        unshuffle (int): Factor r by which the features are smaller than the image: the network sees r * r times the
+            channels (``pixel_unshuffle``) and its output is shuffled back, for a wider view at 1 / r^2 of the
+            operations, as in FFDNet (https://arxiv.org/abs/1710.04026). 1 is the paper's MemNet. Default: 1.
 
     Raises:
         UsageError: If an argument is outside its range.
@@ -183,7 +194,8 @@ class MemNet(nn.Module):
                  supervise='all',
                  long_term=True,
                  short_term=True,
-                 shared_recursion=True):
+                 shared_recursion=True,
+                 unshuffle=1):
         super().__init__()
         if num_out_ch not in (None, num_in_ch):
             raise UsageError(f'MemNet: num_out_ch is {num_out_ch} and num_in_ch {num_in_ch}; the input is added to the '
@@ -191,10 +203,11 @@ class MemNet(nn.Module):
         if supervise not in ('all', 'final'):
             raise UsageError(f"MemNet: supervise is {supervise!r}; use 'all' or 'final'")
         for name, value in (('num_in_ch', num_in_ch), ('num_feat', num_feat), ('num_block', num_block),
-                            ('num_recursion', num_recursion)):
+                            ('num_recursion', num_recursion), ('unshuffle', unshuffle)):
             if not isinstance(value, int) or value < 1:
                 raise UsageError(f'MemNet: {name} is {value!r}; use an integer of at least 1')
-        self.multi_supervised, self.supervise = multi_supervised, supervise
+        self.multi_supervised, self.supervise, self.unshuffle = multi_supervised, supervise, unshuffle
+        num_in_ch *= unshuffle**2
 
         self.fenet = PreActConv(num_in_ch, num_feat, 3)
         self.memory_blocks = nn.ModuleList(
@@ -216,11 +229,13 @@ class MemNet(nn.Module):
         Returns:
             Tensor, as x; with multi_supervised and supervise='all' in training mode a list of 1 + M of them.
         """
+        h, w = x.shape[2:]
+        x = pad_and_unshuffle(x, self.unshuffle)
         memories = [self.fenet(x).contiguous(memory_format=torch.channels_last)]
         for block in self.memory_blocks:
             memories.append(block(memories))
         outputs = [
-            x + norm_relu_conv(memory, norm, self.recon_conv)
+            F.pixel_shuffle(x + norm_relu_conv(memory, norm, self.recon_conv), self.unshuffle)[..., :h, :w]
             for memory, norm in zip(memories[-len(self.recon_norms):], self.recon_norms)
         ]
         if not self.multi_supervised:

@@ -142,6 +142,7 @@ class MemNetDeploy(nn.Module):
     @torch.no_grad()
     def __init__(self, net):
         super().__init__()
+        self.unshuffle = net.unshuffle
         self.fenet_norm = NormRelu(net.fenet.norm)
         self.fenet_conv = _conv(net.fenet.conv.weight, net.fenet.conv.bias)
         self.memory_blocks = nn.ModuleList(DeployBlock(block) for block in net.memory_blocks)
@@ -165,6 +166,10 @@ class MemNetDeploy(nn.Module):
         """
         if x.device.type == 'cpu':
             keep_freed_memory()
+        full_height, full_width = x.shape[2:]
+        if self.unshuffle > 1:
+            x = F.pad(x, (0, -full_width % self.unshuffle, 0, -full_height % self.unshuffle), mode='replicate')
+            x = F.pixel_unshuffle(x, self.unshuffle)
         n, _, height, width = x.shape
         conv = self.fenet_conv
         count = max(1, min(n * height * width // STRIP_PIXELS, height // 8)) if x.device.type == 'cpu' else 1
@@ -181,7 +186,7 @@ class MemNetDeploy(nn.Module):
             memories.append(block(memories, strips, buffer))
             if m >= self.first_recon:
                 self.reconstruct(y, memories[-1], m - self.first_recon, strips, buffer[0])
-        return y
+        return F.pixel_shuffle(y, self.unshuffle)[..., :full_height, :full_width]
 
     def reconstruct(self, y, memory, index, strips, buffer):
         """Add a block's weighted output to y."""

@@ -35,6 +35,10 @@ class DegradedImageDataset(data.Dataset):
             scale (int): The network's scale, which BasicSR copies here; must be 1 where it is given.
             <level option> (number | list): Level of the degradation. Training draws one of a list for each sample;
                 a validation set has one level (write val_1, val_2, ... for several).
+            <level option>_range (list): Instead of the level option, [lowest, highest]: training draws from it
+                uniformly (whole numbers where the level is one, both ends included).
+            clean_prob (float): Share of training samples that are not degraded, lq = gt, which teaches a network to
+                leave good images alone. Default: 0.
 
     Items: ``{'lq', 'gt', 'lq_path', 'gt_path'}``; pictures are float32 (C, H, W), RGB, [0, 1].
 
@@ -43,12 +47,15 @@ class DegradedImageDataset(data.Dataset):
     """
     level_key = None  # the option that holds the level or levels
     default_color = 'gray'
+    whole_levels = False  # whether levels are whole numbers
 
     def __init__(self, opt):
         super().__init__()
         self.opt = opt
         self.training = opt.get('phase', 'train') == 'train'
-        self.levels = self._parse_levels()
+        self.range = self._parse_range()
+        self.levels = self._parse_levels() if self.range is None else self.range
+        self.clean_prob = self.probability('clean_prob')
         if opt.get('scale', 1) != 1:
             raise self._wrong(f'scale {opt["scale"]} is the network\'s scale and must be 1: '
                               'the degraded picture has the size of the clean one')
@@ -66,6 +73,20 @@ class DegradedImageDataset(data.Dataset):
         if self.color != 'rgb' and self.source.any_colour():
             get_root_logger().info(f'Data set {opt.get("name", type(self).__name__)}: colour pictures of '
                                    f'{opt["dataroot_gt"]} are converted ({self.color}).')
+
+    def probability(self, key):
+        """Read an option that is a share of the samples.
+
+        Args:
+            key (str): Name of the option.
+
+        Returns:
+            float: Its value in [0, 1]; 0 where it is not given.
+        """
+        value = self.opt.get(key, 0)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise self._wrong(f'{key} {value!r} is not a probability; use a number in [0, 1]')
+        return value
 
     def check_level(self, level):
         """Say what is wrong with one number of the level option, or None."""
@@ -99,7 +120,7 @@ class DegradedImageDataset(data.Dataset):
         path = self.source.paths[index]
         img = self.source.read(index)
         if self.training:
-            level = random.choice(self.levels)
+            level = self._draw_level()
             img_lq, img_gt = self._training_pair(self.trim(img, level), level)
         else:
             level = self.levels[0]
@@ -119,8 +140,9 @@ class DegradedImageDataset(data.Dataset):
         x0, x1 = self._span(left, size, grid, margin, img.shape[1])
         img = convert_color(np.ascontiguousarray(img[y0:y1, x0:x1]), self.color)
         patch = np.s_[top - y0:top - y0 + size, left - x0:left - x0 + size]
-        img_lq = self.degrade(img, level, np.random)[patch].copy()
         img_gt = img[patch].astype(np.float32) / 255.
+        is_clean = self.clean_prob and random.random() < self.clean_prob
+        img_lq = img_gt if is_clean else self.degrade(img, level, np.random)[patch].copy()
         img_lq, img_gt = augment([img_lq, img_gt], self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
         return np.ascontiguousarray(img_lq), np.ascontiguousarray(img_gt)
 
@@ -134,17 +156,45 @@ class DegradedImageDataset(data.Dataset):
         text = f'{key}|{float(level)}|{self.opt.get("noise_seed", 0)}'
         return np.random.RandomState(np.frombuffer(hashlib.sha256(text.encode()).digest(), '<u4'))
 
+    def _draw_level(self):
+        if self.range is None:
+            return random.choice(self.levels)
+        low, high = self.range
+        return random.randint(low, high) if self.whole_levels else random.uniform(low, high)
+
+    def _parse_range(self):
+        key = f'{self.level_key}_range'
+        given = self.opt.get(key)
+        if given is None:
+            return None
+        if self.level_key in self.opt:
+            raise self._wrong(f'{self.level_key} and {key} exclude each other; leave one of them out')
+        if not self.training:
+            raise self._wrong(f'{key} is for training; a validation set has one {self.level_key}')
+        if not isinstance(given, (list, tuple)) or len(given) != 2:
+            raise self._wrong(f'{key} {given!r} is not a range; write [lowest, highest]')
+        for level in given:
+            fault = self._level_fault(level)
+            if fault:
+                raise self._wrong(f'{key}: {level!r} {fault}')
+        if given[0] > given[1]:
+            raise self._wrong(f'{key} {list(given)}: the lowest level stands first')
+        return tuple(given)
+
+    def _level_fault(self, level):
+        if isinstance(level, bool) or not isinstance(level, (int, float)):
+            return 'is not a number'
+        return self.check_level(level)
+
     def _parse_levels(self):
         given = self.opt.get(self.level_key)
         levels = list(given) if isinstance(given, (list, tuple)) else [given]
         if given is None or not levels:
             raise self._wrong(f'{self.level_key} is missing or empty; give a number or a list of numbers')
         for level in levels:
-            if isinstance(level, bool) or not isinstance(level, (int, float)):
-                raise self._wrong(f'{self.level_key} {level!r} is not a number')
-            fault = self.check_level(level)
+            fault = self._level_fault(level)
             if fault:
-                raise self._wrong(f'{self.level_key} {level} {fault}')
+                raise self._wrong(f'{self.level_key} {level!r} {fault}')
         if not self.training and len(levels) > 1:
             raise self._wrong(f'{self.level_key} {levels}: a validation set has one level; '
                               'write one data set per level (val_1, val_2, ...)')

@@ -1,8 +1,8 @@
-import cv2
 import numpy as np
 
 from basicsr.utils.registry import DATASET_REGISTRY
 from .degraded_image_base import DegradedImageDataset
+from .jpeg_util import compress_jpeg
 
 
 @DATASET_REGISTRY.register()
@@ -18,10 +18,20 @@ class JPEGImageDataset(DegradedImageDataset):
         opt (dict): Options of :class:`DegradedImageDataset` (dataroot_gt, io_backend, gt_size, use_hflip, use_rot,
             color with default ``y``) and:
             quality (int | list[int]): JPEG quality, 1..100. Training draws one of a list for each sample; a
-                validation set has one.
+                validation set has one. Or ``quality_range``, see there.
+            double_prob (float): Share of the samples that were compressed twice, the first time at another quality
+                and with other blocks (shifted by up to 7 pixels), as images of the web are. The first quality is
+                uniform in 20..95. Default: 0.
+            full_chroma_prob (float): Share of the colour samples whose chroma keeps the whole resolution (4:4:4)
+                instead of half of it (4:2:0). Default: 0.
     """
     level_key = 'quality'
     default_color = 'y'
+    whole_levels = True
+
+    def __init__(self, opt):
+        super().__init__(opt)
+        self.double_prob, self.full_chroma_prob = map(self.probability, ('double_prob', 'full_chroma_prob'))
 
     def check_level(self, level):
         fine = isinstance(level, int) and 1 <= level <= 100
@@ -32,5 +42,10 @@ class JPEGImageDataset(DegradedImageDataset):
         return (16, 16) if self.color == 'rgb' else (8, 0)
 
     def degrade(self, img, level, generator):
-        _, code = cv2.imencode('.jpg', img, [cv2.IMWRITE_JPEG_QUALITY, level])
-        return cv2.imdecode(code, cv2.IMREAD_ANYCOLOR).reshape(img.shape).astype(np.float32) / 255.
+        # no draws without these options
+        if self.double_prob and generator.uniform() < self.double_prob:
+            top, left = generator.randint(8, size=2)
+            padded = np.pad(img, ((top, 0), (left, 0), (0, 0)), mode='edge')
+            img = np.ascontiguousarray(compress_jpeg(padded, generator.randint(20, 96))[top:, left:])
+        full = self.full_chroma_prob and generator.uniform() < self.full_chroma_prob
+        return compress_jpeg(img, level, '444' if full else '420').astype(np.float32) / 255.

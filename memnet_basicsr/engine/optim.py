@@ -6,6 +6,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 from ..errors import UsageError
+from .muon import Muon
 from .names import near
 
 
@@ -83,7 +84,7 @@ _UNFIT = {
 
 
 def build_optimizer(optim_type, params, lr, **kwargs):
-    """Build an optimiser of ``torch.optim`` by name.
+    """Build an optimizer of ``torch.optim``, or :class:`Muon`, by name.
 
     Args:
         optim_type (str): Name of the class, for example 'AdamW'.
@@ -102,6 +103,7 @@ def build_optimizer(optim_type, params, lr, **kwargs):
         for name, cls in vars(torch.optim).items()
         if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
     }
+    known['Muon'] = Muon  # torch's own takes no convolutions
     cls = _find(optim_type, known, 'train: optim_g')
     if optim_type in _UNFIT:
         raise UsageError(f'train: optim_g: {optim_type} {_UNFIT[optim_type]}; use another optimiser')

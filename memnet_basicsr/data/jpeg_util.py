@@ -1,0 +1,19 @@
+import cv2
+
+
+def compress_jpeg(img, quality, subsampling='420'):
+    """Compress and decompress an image with JPEG.
+
+    Args:
+        img (ndarray): uint8, (H, W, 1), or (H, W, 3) BGR.
+        quality (int): Quality, 1..100.
+        subsampling (str): Chroma of a color image at half the resolution, '420', halved in width, '422', or whole,
+            '444'. Default: '420'.
+
+    Returns:
+        ndarray: As ``img``.
+    """
+    factor = getattr(cv2, f'IMWRITE_JPEG_SAMPLING_FACTOR_{subsampling}')
+    options = [cv2.IMWRITE_JPEG_QUALITY, int(quality), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor]
+    _, code = cv2.imencode('.jpg', img, options)
+    return cv2.imdecode(code, cv2.IMREAD_ANYCOLOR).reshape(img.shape)
