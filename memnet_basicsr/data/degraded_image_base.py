@@ -46,6 +46,7 @@ class DegradedImageDataset(data.Dataset):
         UsageError: Data root missing or empty, LMDB not complete, unreadable picture (at reading), wrong option.
     """
     level_key = None  # the option that holds the level or levels
+    range_key = None  # the option that holds their range
     default_color = 'gray'
     whole_levels = False  # whether levels are whole numbers
 
@@ -163,8 +164,8 @@ class DegradedImageDataset(data.Dataset):
         return random.randint(low, high) if self.whole_levels else random.uniform(low, high)
 
     def _parse_range(self):
-        key = f'{self.level_key}_range'
-        given = self.opt.get(key)
+        key = self.range_key
+        given = self.opt.get(key) if key else None
         if given is None:
             return None
         if self.level_key in self.opt:

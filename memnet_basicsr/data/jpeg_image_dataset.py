@@ -26,6 +26,7 @@ class JPEGImageDataset(DegradedImageDataset):
                 instead of half of it (4:2:0). Default: 0.
     """
     level_key = 'quality'
+    range_key = 'quality_range'
     default_color = 'y'
     whole_levels = True
 

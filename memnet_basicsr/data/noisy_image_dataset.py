@@ -26,6 +26,7 @@ class NoisyImageDataset(DegradedImageDataset):
             jpeg_range (list[int]): Lowest and highest quality of this compression. Default: [60, 95].
     """
     level_key = 'sigma'
+    range_key = 'sigma_range'
 
     def __init__(self, opt):
         super().__init__(opt)
