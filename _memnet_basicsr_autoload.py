@@ -1,7 +1,7 @@
 """Lets BasicSR find the plug-in: run at every start of Python by memnet_basicsr_autoload.pth, imports nothing heavy.
 
 When ``basicsr`` is imported, the repairs that it needs are made before and ``memnet_basicsr`` is imported after it.
-``MEMNET_BASICSR_AUTOLOAD=0`` or ``python -m memnet_basicsr.autoload off`` switch it off.
+``MEMNET_BASICSR_AUTOLOAD=0`` or ``python -m memnet_basicsr.plugin.autoload off`` switch it off.
 """
 import os
 import sys
@@ -60,11 +60,11 @@ def attempt(step):
 def repair():
     """Run the repairs from their file: importing the package would import basicsr."""
     from importlib.util import find_spec, module_from_spec, spec_from_file_location
-    package, name = find_spec('memnet_basicsr'), 'memnet_basicsr.compat'
+    package, name = find_spec('memnet_basicsr'), 'memnet_basicsr.plugin.compat'
     if package is None:
         return
     if name not in sys.modules:
-        file = os.path.join(next(iter(package.submodule_search_locations)), 'compat.py')
+        file = os.path.join(next(iter(package.submodule_search_locations)), 'plugin', 'compat.py')
         spec = spec_from_file_location(name, file)
         sys.modules[name] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])

@@ -63,7 +63,7 @@ if hasattr(editable_wheel, '_select_strategy'):
 
 def print_missing():
     print(f'This setuptools does not let {AUTOLOAD} into an editable install: BasicSR\'s own train.py will not see the '
-          'plug-in until you run `python -m memnet_basicsr.autoload on`.')
+          'plug-in until you run `python -m memnet_basicsr.plugin.autoload on`.')
 
 
 def readme():

@@ -1,15 +1,17 @@
 """MemNet and MemoryNet for BasicSR.
 
-Importing this package repairs what keeps BasicSR from importing on a current stack (see :mod:`memnet_basicsr.compat`),
-imports BasicSR and registers the plug-in's classes in its registries. It does nothing else.
+Importing this package patches BasicSR to import on current PyTorch and Python (see
+:mod:`memnet_basicsr.plugin.compat`), imports BasicSR and registers the plug-in's classes in its registries. It does
+nothing else.
 """
-from . import compat
+from .plugin import compat
 
 compat.before_basicsr()
 
 # BasicSR imports only after the repairs
-from . import archs, data, launch, losses, metrics, models  # noqa: E402, F401
+from . import archs, data, losses, metrics, models  # noqa: E402, F401
 from .inference import load_restorer  # noqa: E402, F401
+from .plugin import launch  # noqa: E402
 
 compat.after_basicsr()
 launch.install()

@@ -14,14 +14,14 @@ from os import path as osp
 import basicsr
 from basicsr.archs import build_network
 from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
-from .autoload import status
 from .data.color_util import bgr2gray
 from .data.lmdb_util import write_lmdb
 from .data.noisy_image_dataset import NoisyImageDataset
 from .engine.validation import to_image
 from .errors import UsageError
 from .inference import Inference
-from .option_file import load_yaml
+from .plugin.autoload import status
+from .plugin.option_file import load_yaml
 
 PICTURES = {
     'train': ('astronaut', 'coffee', 'rocket', 'coins', 'clock', 'brick', 'grass', 'gravel', 'hubble_deep_field'),
@@ -103,7 +103,8 @@ def main():
     options = OPTIONS if osp.isfile(OPTIONS) else osp.join(osp.dirname(__file__), os.pardir, OPTIONS)
     try:
         if 'autoload is on:' not in status():
-            raise UsageError(f'{status()}: BasicSR would not see the plug-in; run python -m memnet_basicsr.autoload on')
+            raise UsageError(
+                f'{status()}: BasicSR would not see the plug-in; run python -m memnet_basicsr.plugin.autoload on')
         prepare()
         train(options)
         compare(options)

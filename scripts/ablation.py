@@ -22,13 +22,12 @@ import sys
 from os import path as osp
 
 import memnet_basicsr  # noqa: F401  (BasicSR imports only behind it)
-from memnet_basicsr.analysis.ablation_plan import options_of_run, read_variants
-from memnet_basicsr.analysis.ablation_report import draw, find_baseline, read_row, table
-from memnet_basicsr.analysis.ablation_runs import Run, train_all
+from memnet_basicsr.analysis.ablation.plan import options_of_run, read_variants
+from memnet_basicsr.analysis.ablation.report import draw, find_baseline, read_row, table
+from memnet_basicsr.analysis.ablation.runs import Run, train_all
 from memnet_basicsr.analysis.drawing import write_figure
 from memnet_basicsr.atomic_file import write_atomically
-from memnet_basicsr.engine.names import near
-from memnet_basicsr.errors import UsageError
+from memnet_basicsr.errors import UsageError, near
 
 MOST_SEEDS = 100
 

@@ -19,12 +19,12 @@ import sys
 import torch
 from os import path as osp
 
-from memnet_basicsr.analysis import benchmark_pipeline
-from memnet_basicsr.analysis.benchmark import growth_cases, make_cases
-from memnet_basicsr.analysis.benchmark_jobs import load_plain
-from memnet_basicsr.analysis.benchmark_report import (COLUMNS, GROWTH_COLUMNS, VERDICT_COLUMNS, draw, growth_rows,
+from memnet_basicsr.analysis.benchmark import pipeline as benchmark_pipeline
+from memnet_basicsr.analysis.benchmark.jobs import load_plain
+from memnet_basicsr.analysis.benchmark.report import (COLUMNS, GROWTH_COLUMNS, VERDICT_COLUMNS, draw, growth_rows,
                                                       header, rows_of, table, verdict_rows)
-from memnet_basicsr.analysis.benchmark_store import Store
+from memnet_basicsr.analysis.benchmark.store import Store
+from memnet_basicsr.analysis.benchmark.suite import growth_cases, make_cases
 from memnet_basicsr.analysis.drawing import write_figure
 from memnet_basicsr.atomic_file import write_atomically
 from memnet_basicsr.errors import UsageError

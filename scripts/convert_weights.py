@@ -24,10 +24,10 @@ import sys
 import zipfile
 from os import path as osp
 
-from memnet_basicsr.archs.memnet_caffe import convert_caffe_blobs
-from memnet_basicsr.archs.memorynet_released import convert_released_checkpoint
 from memnet_basicsr.engine.checkpoint import save_whole
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference.memnet_caffe import convert_caffe_blobs
+from memnet_basicsr.inference.memorynet_released import convert_released_checkpoint
 
 
 def convert_memnet(path):

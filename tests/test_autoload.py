@@ -40,7 +40,7 @@ def editable_imports(environment, cwd):
 
 
 def test_installed_line_is_the_one_that_on_writes(environment):
-    from memnet_basicsr.autoload import LINE, NAME
+    from memnet_basicsr.plugin.autoload import LINE, NAME
     assert NAME == PTH
     assert (environment.site_packages / PTH).read_text() == LINE
 
@@ -75,13 +75,13 @@ if __name__ == '__main__':
 def stand_ins(tmp_path):
     """A BasicSR and a plug-in of a few lines that tell what happens to them; found before the installed ones."""
     folder = tmp_path / 'path'
-    for name in ('basicsr', 'memnet_basicsr'):
+    for name in ('basicsr', 'memnet_basicsr/plugin'):
         (folder / name).mkdir(parents=True)
     tell = 'import builtins\nbuiltins.events = [*getattr(builtins, "events", []), "{}"]\n'
     (folder / 'basicsr' / '__init__.py').write_text(tell.format('basicsr'))
     (folder / 'memnet_basicsr' / '__init__.py').write_text('import basicsr\n' + tell.format('plugin'))
     compat = tell.format('repairs').replace('\n', '\n ')
-    (folder / 'memnet_basicsr' / 'compat.py').write_text(f'def before_basicsr():\n {compat}')
+    (folder / 'memnet_basicsr' / 'plugin' / 'compat.py').write_text(f'def before_basicsr():\n {compat}')
     return folder
 
 
@@ -107,9 +107,9 @@ def test_order_of_events(wheel_environment, stand_ins):
 
 
 @pytest.mark.parametrize('file, text', [
-    ('memnet_basicsr/compat.py', 'raise RuntimeError("broken")'),
-    ('memnet_basicsr/compat.py', 'def before_basicsr(): 1 / 0'),
-    ('memnet_basicsr/compat.py', None),
+    ('memnet_basicsr/plugin/compat.py', 'raise RuntimeError("broken")'),
+    ('memnet_basicsr/plugin/compat.py', 'def before_basicsr(): 1 / 0'),
+    ('memnet_basicsr/plugin/compat.py', None),
     ('memnet_basicsr/__init__.py', 'def f(:'),
     ('memnet_basicsr/__init__.py', 'raise RuntimeError("broken")'),
     ('memnet_basicsr/__init__.py', 'import no_such_module'),
@@ -168,10 +168,10 @@ def test_switch_and_uninstall_wheel(new_environment, new_project, tmp_path):
     assert (project / 'memnet_basicsr.egg-info').is_dir()
     assert hooked(environment, tmp_path)
 
-    result = environment('-m', 'memnet_basicsr.autoload', 'off', cwd=project)
+    result = environment('-m', 'memnet_basicsr.plugin.autoload', 'off', cwd=project)
     assert result.stdout.startswith('autoload is off: ') and result.returncode == 0, result.stderr
     assert not hooked(environment, tmp_path)
-    result = environment('-m', 'memnet_basicsr.autoload', 'on', cwd=tmp_path, MEMNET_BASICSR_AUTOLOAD='0')
+    result = environment('-m', 'memnet_basicsr.plugin.autoload', 'on', cwd=tmp_path, MEMNET_BASICSR_AUTOLOAD='0')
     assert result.stdout.startswith('autoload is on, but MEMNET_BASICSR_AUTOLOAD=0 is set: '), result.stderr
     assert hooked(environment, tmp_path)
 
@@ -191,11 +191,11 @@ if any('setuptools' in v or 'pip' in v or 'pyproject' in v for v in sys.argv + s
     environment, project = new_environment(), new_project()
     before = environment.files()
     output = environment.install('-v', '-e', '.', cwd=project, PYTHONPATH=tmp_path)
-    assert 'python -m memnet_basicsr.autoload on' in output
+    assert 'python -m memnet_basicsr.plugin.autoload on' in output
     assert not (environment.site_packages / PTH).exists()
     assert not hooked(environment, tmp_path)
 
-    code = ('from memnet_basicsr import autoload\nprint(autoload.status())\n'
+    code = ('from memnet_basicsr.plugin import autoload\nprint(autoload.status())\n'
             'for on in (True, False, True):\n autoload.switch(on)\n print(autoload.status())')
     result = environment('-c', code, cwd=tmp_path)
     states = [line.split(':')[0] for line in result.stdout.splitlines()]
@@ -218,7 +218,7 @@ def test_uninstall_editable(new_environment, new_project, tmp_path):
 
 
 def test_not_installed_by_pip(monkeypatch, capsys):
-    from memnet_basicsr import autoload
+    from memnet_basicsr.plugin import autoload
     monkeypatch.setattr(autoload.importlib.metadata, 'distributions', lambda **kwargs: [])
     monkeypatch.setattr('sys.argv', ['autoload', 'off'])
     with pytest.raises(SystemExit, match='error: memnet-basicsr is not installed by pip'):
@@ -226,7 +226,7 @@ def test_not_installed_by_pip(monkeypatch, capsys):
 
 
 def test_switch_is_whole_or_not_at_all(monkeypatch, tmp_path):
-    from memnet_basicsr import autoload
+    from memnet_basicsr.plugin import autoload
     record = tmp_path / 'memnet_basicsr-0.1.0.dist-info' / 'RECORD'
     record.parent.mkdir()
     record.write_text('')

@@ -11,8 +11,8 @@ from pathlib import Path
 from basicsr.models import base_model
 from basicsr.utils import dist_util
 from basicsr.utils import options as stock_options
-from memnet_basicsr import compat, launch
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.plugin import compat, launch
 
 COMPAT = Path(compat.__file__)
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='the breakage is that of a machine without a GPU')
@@ -329,8 +329,8 @@ def test_named_state_that_cannot_be_loaded(run, tmp_path, content):
 
 
 def test_report(wheel_environment, tmp_path, real_import):
-    """`python -m memnet_basicsr.compat` tells the version and each repair, and nothing else."""
-    result = wheel_environment('-m', 'memnet_basicsr.compat', cwd=tmp_path)
+    """`python -m memnet_basicsr.plugin.compat` tells the version and each repair, and nothing else."""
+    result = wheel_environment('-m', 'memnet_basicsr.plugin.compat', cwd=tmp_path)
     assert result.returncode == 0 and result.stderr == ''
     first, count, *lines = result.stdout.splitlines()
     assert first == 'memnet_basicsr: 0.1.0'

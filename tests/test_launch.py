@@ -14,11 +14,11 @@ from functools import partial
 
 from basicsr.archs import build_network
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
-from memnet_basicsr import launch, option_file
 from memnet_basicsr.data.lmdb_util import write_lmdb
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference.description import describe
 from memnet_basicsr.inference.weights import write_weights
+from memnet_basicsr.plugin import launch, option_file
 
 
 @pytest.fixture
@@ -390,7 +390,7 @@ def test_test_pipeline(refused, options, pictures, tmp_path):
 
 
 def test_run_root(tmp_path, monkeypatch):
-    from memnet_basicsr.compat import run_root
+    from memnet_basicsr.plugin.compat import run_root
     monkeypatch.chdir(tmp_path)
     installed = tmp_path / 'env' / 'lib' / 'site-packages'
     installed.mkdir(parents=True)

@@ -15,7 +15,7 @@ from basicsr.train import train_pipeline
 from basicsr.utils import logger as basicsr_logger
 from memnet_basicsr.archs.memory_util import LEVELS
 from memnet_basicsr.data.lmdb_util import write_lmdb
-from memnet_basicsr.option_file import check_options, load_yaml
+from memnet_basicsr.plugin.option_file import check_options, load_yaml
 
 OPTIONS = Path(__file__).parent.parent / 'options'
 TRAIN = sorted(p for p in OPTIONS.rglob('train_*.yml'))

@@ -5,8 +5,8 @@ import textwrap
 
 from ..atomic_file import write_atomically
 from ..errors import UsageError
-from .gate_norms import KINDS, kind_of_source, mean_norms
-from .spectrum import HIGH, frequencies, high_share
+from .memory.gate_norms import KINDS, kind_of_source, mean_norms
+from .memory.spectrum import HIGH, frequencies, high_share
 
 COLORS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')  # told apart by the colour-blind too
 LINEAR = 20  # costs that differ by more than this factor are shown on a logarithmic axis

@@ -7,7 +7,7 @@ from ..inference import Inference
 from ..inference.inference import declared_multiple
 from ..inference.restorer import input_channels
 from ..inference.weights import build_network, find_weights, load_network, read_pth
-from ..option_file import load_yaml
+from ..plugin.option_file import load_yaml
 
 
 def load_network_of_training(source, option_file=None, device=None):

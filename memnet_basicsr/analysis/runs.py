@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os import path as osp
 
 from ..errors import UsageError
-from ..option_file import load_yaml
+from ..plugin.option_file import load_yaml
 
 
 @dataclass(frozen=True)

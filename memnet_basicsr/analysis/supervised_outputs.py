@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from basicsr.metrics import calculate_psnr
-from ..engine.pictures import to_image
+from ..engine.images import to_image
 from ..errors import UsageError
 
 

@@ -1,5 +1,5 @@
 from ..archs.memnet_arch import MemNet
-from .gate_norms import gate_norms, mean_norms
+from .memory.gate_norms import gate_norms, mean_norms
 
 
 def training_figures(net):

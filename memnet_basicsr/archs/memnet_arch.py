@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from basicsr.archs.arch_util import default_init_weights, pixel_unshuffle
 from basicsr.utils.registry import ARCH_REGISTRY
 from ..errors import UsageError
-from .memnet_deploy import MemNetDeploy
+from ..fast.memnet_deploy import MemNetDeploy
 
 aten = torch.ops.aten
 

@@ -5,8 +5,8 @@ from torch.nn import functional as F
 
 from basicsr.utils.registry import ARCH_REGISTRY
 from ..errors import UsageError
+from ..fast.memorynet_deploy import MemoryNetDeploy
 from .memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, check_level, recalling
-from .memorynet_deploy import MemoryNetDeploy
 from .mprnet_stages import SAM, Decoder, Encoder, ORSNet
 from .mprnet_util import CAB, Blocks, SharedPReLU, channels_last, merge_columns, merge_rows, split_columns, split_rows
 from .raw_pixel_memory import RawPixelMemory

@@ -7,8 +7,8 @@ from basicsr.data.transforms import augment
 from basicsr.utils import get_root_logger, img2tensor
 from ..errors import UsageError
 from .color_util import COLORS, convert_color
+from .image_source import PictureSource
 from .patch_util import random_corner, reflect_pad
-from .picture_source import PictureSource
 
 
 class DegradedImageDataset(data.Dataset):

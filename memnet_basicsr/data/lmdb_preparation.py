@@ -3,8 +3,8 @@ from os import path as osp
 
 from ..errors import UsageError
 from .color_util import convert_color
+from .image_source import list_pictures, read_picture
 from .lmdb_util import make_key, signature_of, write_lmdb
-from .picture_source import list_pictures, read_picture
 
 
 def folder_pictures(folders):

@@ -5,9 +5,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import UsageError
+from .image_source import list_pictures
 from .lmdb_preparation import prepare_lmdb
 from .lmdb_util import make_key, outcome
-from .picture_source import list_pictures
 
 
 @dataclass

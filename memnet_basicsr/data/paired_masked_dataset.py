@@ -6,8 +6,8 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from ..errors import UsageError
 from .color_util import COLORS, convert_color
+from .image_source import PictureSource
 from .patch_util import random_corner, reflect_pad
-from .picture_source import PictureSource
 
 
 @DATASET_REGISTRY.register()

@@ -5,9 +5,8 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
-from ..errors import UsageError
+from ..errors import UsageError, near
 from .muon import Muon
-from .names import near
 
 
 class WarmupCosineLR(LRScheduler):

@@ -14,8 +14,8 @@ from basicsr.utils import get_root_logger, imwrite
 from ..atomic_file import replacing
 from ..metrics import mean_of
 from .distributed import gather, share_buffers
+from .images import colour_image, error_image, panel, to_image
 from .json_lines import append_line
-from .pictures import colour_image, error_image, panel, to_image
 from .stop import StopAsked
 
 # options of a metric that are the validator's, not the metric's

@@ -10,7 +10,6 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from ..analysis import training_figures
-from ..archs.heap_util import keep_freed_memory
 from ..engine import checkpoint
 from ..engine.distributed import gather
 from ..engine.json_lines import count_lines, keep_lines
@@ -22,6 +21,7 @@ from ..engine.step import TrainStep
 from ..engine.stop import StopAsked, StopRequest
 from ..engine.validation import Validation
 from ..errors import UsageError
+from ..fast.heap_util import keep_freed_memory
 from ..inference import Inference
 
 

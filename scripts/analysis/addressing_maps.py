@@ -18,13 +18,13 @@ is the mean cosine between what two positions ask the memory with: near 1 they a
 import argparse
 
 import memnet_basicsr  # noqa: F401  (registers the networks)
-from memnet_basicsr.analysis.addressing import restore_and_watch
 from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.drawing import check_output, write_figure
-from memnet_basicsr.analysis.memory_drawing import draw_addressing
+from memnet_basicsr.analysis.images import Pictures
+from memnet_basicsr.analysis.memory.addressing import restore_and_watch
+from memnet_basicsr.analysis.memory.drawing import draw_addressing
+from memnet_basicsr.analysis.memory.prototypes import PlaceUse
 from memnet_basicsr.analysis.networks import channels_of, load_network_of_training
-from memnet_basicsr.analysis.pictures import Pictures
-from memnet_basicsr.analysis.prototypes import PlaceUse
 from memnet_basicsr.errors import UsageError
 
 

@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 import memnet_basicsr  # noqa: F401  (registers the networks)
 from memnet_basicsr.analysis.command import run_command
-from memnet_basicsr.analysis.contrast_embedding import CLASSES, draw_embedding, embed, mean_cosines, project
 from memnet_basicsr.analysis.drawing import check_output, write_figure
+from memnet_basicsr.analysis.images import first_pictures, picture_pairs
+from memnet_basicsr.analysis.memory.contrast_embedding import CLASSES, draw_embedding, embed, mean_cosines, project
 from memnet_basicsr.analysis.networks import channels_of, load_encoder, load_network_of_training
-from memnet_basicsr.analysis.pictures import first_pictures, picture_pairs
 from memnet_basicsr.errors import UsageError
 
 

@@ -24,7 +24,7 @@ from memnet_basicsr.analysis.networks import channels_of
 from memnet_basicsr.atomic_file import write_atomically
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference.weights import build_untrained
-from memnet_basicsr.option_file import load_yaml
+from memnet_basicsr.plugin.option_file import load_yaml
 
 
 def main(args=None):

@@ -24,9 +24,9 @@ from tqdm import tqdm
 import memnet_basicsr  # noqa: F401  (registers the data sets)
 from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.drawing import check_output, draw_spectra, write_figure
+from memnet_basicsr.analysis.images import degraded_pictures, first_pictures
+from memnet_basicsr.analysis.memory.spectrum import feature_spectra, mean_spectrum
 from memnet_basicsr.analysis.networks import load_memnet
-from memnet_basicsr.analysis.pictures import degraded_pictures, first_pictures
-from memnet_basicsr.analysis.spectrum import feature_spectra, mean_spectrum
 from memnet_basicsr.errors import UsageError
 
 

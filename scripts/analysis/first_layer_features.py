@@ -22,9 +22,9 @@ import argparse
 import memnet_basicsr  # noqa: F401  (registers the networks)
 from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.drawing import check_output, write_figure
-from memnet_basicsr.analysis.first_layer import draw_first_layers, gradients, layer_features
+from memnet_basicsr.analysis.images import Pictures
+from memnet_basicsr.analysis.memory.first_layer import draw_first_layers, gradients, layer_features
 from memnet_basicsr.analysis.networks import channels_of, load_network_of_training
-from memnet_basicsr.analysis.pictures import Pictures
 from memnet_basicsr.errors import UsageError
 
 

@@ -17,7 +17,7 @@ import argparse
 
 from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.drawing import check_output, draw_gate_norms, write_figure
-from memnet_basicsr.analysis.gate_norms import gate_norms, mean_norms
+from memnet_basicsr.analysis.memory.gate_norms import gate_norms, mean_norms
 from memnet_basicsr.analysis.networks import load_memnet
 
 

@@ -22,10 +22,10 @@ from tqdm import tqdm
 import memnet_basicsr  # noqa: F401  (registers the networks)
 from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.drawing import check_output, write_figure
-from memnet_basicsr.analysis.memory_drawing import describe_places, draw_prototypes
+from memnet_basicsr.analysis.images import Pictures, first_pictures
+from memnet_basicsr.analysis.memory.drawing import describe_places, draw_prototypes
+from memnet_basicsr.analysis.memory.prototypes import prototype_use
 from memnet_basicsr.analysis.networks import channels_of, load_network_of_training
-from memnet_basicsr.analysis.pictures import Pictures, first_pictures
-from memnet_basicsr.analysis.prototypes import prototype_use
 from memnet_basicsr.errors import UsageError
 
 

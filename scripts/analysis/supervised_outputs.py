@@ -18,8 +18,8 @@ from tqdm import tqdm
 import memnet_basicsr  # noqa: F401  (registers the data sets)
 from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.analysis.drawing import check_output, draw_supervised_outputs, write_figure
+from memnet_basicsr.analysis.images import degraded_pictures, first_pictures, protocol
 from memnet_basicsr.analysis.networks import load_memnet
-from memnet_basicsr.analysis.pictures import degraded_pictures, first_pictures, protocol
 from memnet_basicsr.analysis.supervised_outputs import ensemble_weights, psnr_of_outputs
 
 

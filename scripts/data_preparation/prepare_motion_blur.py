@@ -14,10 +14,10 @@ import itertools
 import sys
 from os import path as osp
 
+from memnet_basicsr.data.image_source import read_picture
 from memnet_basicsr.data.lmdb_preparation import folder_pictures
 from memnet_basicsr.data.lmdb_util import outcome, signature_of, write_lmdb
 from memnet_basicsr.data.motion_blur_util import blur, draw_motion, motion_kernel
-from memnet_basicsr.data.picture_source import read_picture
 from memnet_basicsr.errors import UsageError
 
 

@@ -10,13 +10,13 @@ import yaml
 from pathlib import Path
 from torch import nn
 
-from memnet_basicsr.analysis import ablation_runs
-from memnet_basicsr.analysis.ablation_plan import Variant, merged, options_of_run, read_variants
-from memnet_basicsr.analysis.ablation_report import Row, count_macs, draw, find_baseline, interval, paired, table
-from memnet_basicsr.analysis.ablation_runs import Run, train_all
+from memnet_basicsr.analysis.ablation import runs as ablation_runs
+from memnet_basicsr.analysis.ablation.plan import Variant, merged, options_of_run, read_variants
+from memnet_basicsr.analysis.ablation.report import Row, count_macs, draw, find_baseline, interval, paired, table
+from memnet_basicsr.analysis.ablation.runs import Run, train_all
 from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.errors import UsageError
-from memnet_basicsr.option_file import check_options, load_yaml
+from memnet_basicsr.plugin.option_file import check_options, load_yaml
 
 PLANS = sorted((Path(__file__).parents[2] / 'options' / 'ablation').glob('memory_*.yml'))
 # prints what BasicSR's training prints and writes what RestorationModel writes; 'bad' in the name fails

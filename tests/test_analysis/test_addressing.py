@@ -4,7 +4,7 @@ import torch
 from hand_made import ColourNet, picture
 
 from basicsr.utils.registry import ARCH_REGISTRY
-from memnet_basicsr.analysis.addressing import find_memory, restore_and_watch, token_grid
+from memnet_basicsr.analysis.memory.addressing import find_memory, restore_and_watch, token_grid
 from memnet_basicsr.archs.memory_augmented_arch import MemoryAugmented
 from memnet_basicsr.archs.memory_util import LEVELS
 from memnet_basicsr.archs.memorynet_arch import MemoryNet

@@ -4,7 +4,7 @@ import sys
 import torch
 from torch import nn
 
-from memnet_basicsr.analysis.contrast_embedding import CLASSES, draw_embedding, embed, mean_cosines, project
+from memnet_basicsr.analysis.memory.contrast_embedding import CLASSES, draw_embedding, embed, mean_cosines, project
 from memnet_basicsr.errors import UsageError
 
 

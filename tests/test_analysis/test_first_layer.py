@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from basicsr.utils.registry import ARCH_REGISTRY
-from memnet_basicsr.analysis.first_layer import draw_first_layers, feature_mosaic, gradients, layer_features
+from memnet_basicsr.analysis.memory.first_layer import draw_first_layers, feature_mosaic, gradients, layer_features
 from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.archs.memory_augmented_arch import MemoryAugmented
 from memnet_basicsr.archs.memorynet_arch import MemoryNet

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from memnet_basicsr.analysis import training_figures
-from memnet_basicsr.analysis.gate_norms import gate_norms, mean_norms
+from memnet_basicsr.analysis.memory.gate_norms import gate_norms, mean_norms
 from memnet_basicsr.archs.memnet_arch import MemNet
 
 SMALL = {'num_feat': 4, 'num_block': 3, 'num_recursion': 3}

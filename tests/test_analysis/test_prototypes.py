@@ -3,9 +3,9 @@ import pytest
 import torch
 from hand_made import BLUE, GREEN, RED, ColourNet, picture
 
-from memnet_basicsr.analysis.addressing import Addressing
-from memnet_basicsr.analysis.memory_drawing import draw_addressing, draw_prototypes
-from memnet_basicsr.analysis.prototypes import LevelUse, PlaceUse, corner, prototype_use
+from memnet_basicsr.analysis.memory.addressing import Addressing
+from memnet_basicsr.analysis.memory.drawing import draw_addressing, draw_prototypes
+from memnet_basicsr.analysis.memory.prototypes import LevelUse, PlaceUse, corner, prototype_use
 
 
 def test_use_of_hand_made_addressing():
@@ -67,7 +67,7 @@ def test_drawings_show_what_was_measured():
     axes = [axis for axis in figure.axes if axis.get_title().startswith('usage')]
     assert [bar.get_height() for bar in axes[0].patches] == pytest.approx([.5, .25, .25], abs=1e-6)
     net(picture()[None])
-    from memnet_basicsr.analysis.addressing import restore_and_watch
+    from memnet_basicsr.analysis.memory.addressing import restore_and_watch
     restored = restore_and_watch(net, picture(), found.append)
     figure = draw_addressing(picture(), restored, found, 'title', top=2)
     assert len([axis for axis in figure.axes if axis.get_title().startswith('weight of')]) == 2

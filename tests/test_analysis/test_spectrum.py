@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from memnet_basicsr.analysis.spectrum import (BINS, feature_spectra, frequencies, high_share, mean_density,
-                                              mean_spectrum, radial_spectrum)
+from memnet_basicsr.analysis.memory.spectrum import (BINS, feature_spectra, frequencies, high_share, mean_density,
+                                                     mean_spectrum, radial_spectrum)
 from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.errors import UsageError
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from memnet_basicsr.analysis.memories import memories, readers
+from memnet_basicsr.analysis.memory.memories import memories, readers
 from memnet_basicsr.analysis.supervised_outputs import ensemble_weights, psnr_of_outputs, supervised_outputs
 from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.errors import UsageError

@@ -6,7 +6,7 @@ import sys
 
 CHURN = """
 import resource, torch
-from memnet_basicsr.archs.heap_util import keep_freed_memory
+from memnet_basicsr.fast.heap_util import keep_freed_memory
 {first}
 def churn():
     for _ in range(20):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from os import path as osp
 
-from memnet_basicsr.archs import memnet_deploy, winograd_util
 from memnet_basicsr.archs.memnet_arch import MemNet, PreActConv
-from memnet_basicsr.archs.memnet_caffe import convert_caffe_blobs
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.fast import memnet_deploy, winograd_util
+from memnet_basicsr.inference.memnet_caffe import convert_caffe_blobs
 from tests.reference.memnet_plain import PlainMemNet
 
 VECTOR = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'data', 'memnet_caffe_m2r3c8.npz')

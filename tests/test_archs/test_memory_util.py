@@ -92,8 +92,8 @@ def test_threshold_in_multiples_of_uniform():
 
 
 def test_chunks_change_nothing():
-    x = torch.randn(2, 6, 13, 11)
-    whole, chunked = small(chunk=10**6), small(chunk=17)
+    x = torch.randn(2, 6, 13, 11, dtype=torch.float64)
+    whole, chunked = small(chunk=10**6).double(), small(chunk=17).double()
     grads = []
     for memory in (whole, chunked):
         memory.read(x, 'semantic', chained=True).square().sum().backward()

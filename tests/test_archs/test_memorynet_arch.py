@@ -5,9 +5,9 @@ import torch
 from pathlib import Path
 
 from basicsr.archs import build_network
-from memnet_basicsr.archs import memorynet_deploy, winograd_util
 from memnet_basicsr.archs.memorynet_arch import MemoryNet
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.fast import memorynet_deploy, winograd_util
 from memnet_basicsr.inference import Inference
 from tests.reference.memorynet_plain import MemoryNetPlain
 

@@ -4,8 +4,8 @@ import torch
 from pathlib import Path
 
 from basicsr.archs import build_network
-from memnet_basicsr.archs.memorynet_released import convert_released_checkpoint
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference.memorynet_released import convert_released_checkpoint
 
 VECTORS = Path(__file__).parent.parent / 'data' / 'memorynet_released_small.npz'
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from memnet_basicsr.archs import winograd_util
-from memnet_basicsr.archs.winograd_util import FastConv3x3
+from memnet_basicsr.fast import winograd_util
+from memnet_basicsr.fast.winograd_util import FastConv3x3
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from functools import partial
 from basicsr.data import build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
 from memnet_basicsr.data.sampling import EpochSampler, SampleIndex, SeededDataset, sample_seed
-from memnet_basicsr.launch import build_dataloader
+from memnet_basicsr.plugin.launch import build_dataloader
 
 torch.set_num_threads(1)
 N, BATCH = 11, 4

@@ -2,8 +2,8 @@
 import pytest
 import re
 
-from memnet_basicsr.engine.options import check_run
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.plugin.options import check_run
 from tests.test_engine.tiny_runs import options, write_options, write_pictures
 
 ADAM = {'type': 'Adam', 'lr': 1e-3}

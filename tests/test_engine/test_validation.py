@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 from basicsr.models import build_model
 from basicsr.utils import rgb2ycbcr, ycbcr2bgr
-from memnet_basicsr.engine.pictures import colour_image, error_image, panel, to_image
+from memnet_basicsr.engine.images import colour_image, error_image, panel, to_image
 from memnet_basicsr.engine.stop import StopAsked
 from memnet_basicsr.engine.validation import Validation
 from memnet_basicsr.metrics import calculate_lab_error

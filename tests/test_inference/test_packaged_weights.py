@@ -13,7 +13,7 @@ from memnet_basicsr import load_restorer
 from memnet_basicsr.data.bicubic_util import resize_bicubic
 from memnet_basicsr.inference.batch import restore_files
 from memnet_basicsr.inference.weights import packaged_weights, read_weights
-from memnet_basicsr.option_file import load_yaml
+from memnet_basicsr.plugin.option_file import load_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTED_BY = {

@@ -11,7 +11,7 @@ import torch
 from pathlib import Path
 
 from basicsr.metrics import calculate_psnr
-from memnet_basicsr.analysis.gate_norms import gate_norms
+from memnet_basicsr.analysis.memory.gate_norms import gate_norms
 from memnet_basicsr.analysis.networks import load_memnet
 from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.data.noisy_image_dataset import NoisyImageDataset

@@ -8,15 +8,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from memnet_basicsr.analysis import benchmark_store
-from memnet_basicsr.analysis.benchmark import Case, growth_cases, make_cases, verdicts
-from memnet_basicsr.analysis.benchmark_jobs import (CONVOLUTIONS, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE,
+from memnet_basicsr.analysis.benchmark import store as benchmark_store
+from memnet_basicsr.analysis.benchmark.jobs import (CONVOLUTIONS, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE,
                                                     PLAIN, PLAIN_COMPILED, PLAIN_LAST, PLAIN_ONNX, Job,
                                                     executed_convolutions, load_plain, multiplications)
-from memnet_basicsr.analysis.benchmark_pipeline import measure_pipeline
-from memnet_basicsr.analysis.benchmark_process import Result, measure
-from memnet_basicsr.analysis.benchmark_report import growth_rows, rows_of
-from memnet_basicsr.analysis.benchmark_store import Store
+from memnet_basicsr.analysis.benchmark.pipeline import measure_pipeline
+from memnet_basicsr.analysis.benchmark.process import Result, measure
+from memnet_basicsr.analysis.benchmark.report import growth_rows, rows_of
+from memnet_basicsr.analysis.benchmark.store import Store
+from memnet_basicsr.analysis.benchmark.suite import Case, growth_cases, make_cases, verdicts
 from memnet_basicsr.data.lmdb_util import write_lmdb
 from memnet_basicsr.errors import UsageError
 
@@ -121,7 +121,7 @@ def test_executed_convolutions_of_memorynet():
 @pytest.mark.skipif(not os.path.exists('/proc/self/clear_refs'), reason='the high-water mark is not to be had')
 def test_peak_memory(run_command, tmp_path):
     """A process that held 100 MB before, takes 64 and then 32: the peak is 64."""
-    code = ('import torch; from memnet_basicsr.analysis.benchmark_process import PeakMemory\n'
+    code = ('import torch; from memnet_basicsr.analysis.benchmark.process import PeakMemory\n'
             'del_me = torch.ones(100 * 2**18); del del_me\n'
             'x = torch.ones(2**18); peak = PeakMemory("cpu")\n'
             'x = torch.ones(64 * 2**18); del x; x = torch.ones(32 * 2**18)\n'

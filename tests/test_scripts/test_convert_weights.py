@@ -8,8 +8,8 @@ import torch
 from os import path as osp
 
 from memnet_basicsr.archs.memnet_arch import MemNet
-from memnet_basicsr.archs.memnet_caffe import convert_caffe_blobs
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference.memnet_caffe import convert_caffe_blobs
 
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 VECTOR = osp.join(ROOT, 'tests', 'data', 'memnet_caffe_m2r3c8.npz')

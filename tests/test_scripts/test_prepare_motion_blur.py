@@ -4,9 +4,9 @@ import pytest
 import sys
 from pathlib import Path
 
+from memnet_basicsr.data.image_source import PictureSource
 from memnet_basicsr.data.lmdb_util import lmdb_pictures
 from memnet_basicsr.data.motion_blur_util import blur, draw_motion, motion_kernel
-from memnet_basicsr.data.picture_source import PictureSource
 from memnet_basicsr.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'scripts' / 'data_preparation'))

@@ -8,8 +8,8 @@ import numpy as np
 import re
 import torch
 
+from ..archs.memnet_arch import MemNet
 from ..errors import UsageError
-from .memnet_arch import MemNet
 
 
 def caffe_config(blobs):

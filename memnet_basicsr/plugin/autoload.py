@@ -1,4 +1,4 @@
-"""Switch the start-up hook: ``python -m memnet_basicsr.autoload on|off|status``.
+"""Switch the start-up hook: ``python -m memnet_basicsr.plugin.autoload on|off|status``.
 
 The hook is a line in ``memnet_basicsr_autoload.pth`` in site-packages. Its file is edited, not deleted, and is in the
 list of installed files, so that uninstalling finds it.
@@ -9,14 +9,14 @@ import os
 import sys
 from pathlib import Path
 
-from .atomic_file import write_atomically
-from .errors import UsageError
+from ..atomic_file import write_atomically
+from ..errors import UsageError
 
 NAME = 'memnet_basicsr_autoload.pth'
 # the whole file; again here, since switching off overwrites it (a test compares the two)
 LINE = ('import sys; exec("try:\\n import _memnet_basicsr_autoload\\n _memnet_basicsr_autoload.install()\\n'
         'except Exception: pass")\n')
-OFF = '# switched off; `python -m memnet_basicsr.autoload on` switches it on\n'
+OFF = '# switched off; `python -m memnet_basicsr.plugin.autoload on` switches it on\n'
 
 
 def pth_file():
@@ -63,7 +63,8 @@ def status():
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m memnet_basicsr.autoload', description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m memnet_basicsr.plugin.autoload', description=__doc__.splitlines()[0])
     parser.add_argument('action', choices=('on', 'off', 'status'))
     action = parser.parse_args().action
     try:

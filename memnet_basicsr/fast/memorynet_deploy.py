@@ -3,8 +3,8 @@ import torch
 from torch import nn as nn
 from torch.nn import functional as F
 
+from ..archs.mprnet_util import CAB, attention, picture_mean
 from .heap_util import give_back_memory, keep_freed_memory
-from .mprnet_util import CAB, attention, picture_mean
 from .winograd_util import FastConv3x3, is_fast
 
 STRIP_PIXELS = 16384  # rows of about so many pixels go through both convolutions of a block before the next ones do

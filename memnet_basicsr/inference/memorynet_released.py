@@ -1,9 +1,9 @@
 """Released checkpoints of MemoryNet (https://arxiv.org/abs/2309.01377): names and shapes are MemoryNet's."""
 import re
 
+from ..archs.memorynet_arch import MemoryNet
 from ..engine.checkpoint import check_fits, load
 from ..errors import UsageError
-from .memorynet_arch import MemoryNet
 
 
 def convert_released_checkpoint(path):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from os import path as osp
 from tqdm import tqdm
 
-from ..atomic_file import write_atomically
-from ..engine.training_log import read_validations
-from ..errors import UsageError
-from .ablation_plan import option_text
+from ...atomic_file import write_atomically
+from ...engine.training_log import read_validations
+from ...errors import UsageError
+from .plan import option_text
 
 _ITERATION = re.compile(rb'iter:\s*([\d,]+), lr:')
 

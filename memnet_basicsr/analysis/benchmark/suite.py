@@ -1,8 +1,8 @@
 """Time and peak memory of our networks against the plain ones: what is compared, and the figures to reach."""
 from dataclasses import dataclass, replace
 
-from .benchmark_jobs import (CONVOLUTIONS, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE, PLAIN, PLAIN_COMPILED,
-                             PLAIN_LAST, PLAIN_ONNX, Job)
+from .jobs import (CONVOLUTIONS, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE, PLAIN, PLAIN_COMPILED, PLAIN_LAST,
+                   PLAIN_ONNX, Job)
 
 # (network, task) -> input of the issue that set the figures to reach, and of a quick look
 SHAPES = {

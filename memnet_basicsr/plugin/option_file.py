@@ -5,9 +5,9 @@ from os import path as osp
 
 from basicsr.utils import options as stock_options
 from basicsr.utils import registry
-from .engine.options import check_run, near
-from .errors import UsageError
-from .inference.weights import find_weights
+from ..errors import UsageError, near
+from ..inference.weights import find_weights
+from .options import check_run
 
 _required = dict(
     train=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger'),

@@ -7,10 +7,10 @@ from scipy import stats
 from torch.utils.flop_counter import FlopCounterMode
 
 from basicsr.archs import build_network
-from ..engine.training_log import read_curves
-from ..errors import UsageError
-from .cost import num_parameters
-from .drawing import COLORS, new_figure
+from ...engine.training_log import read_curves
+from ...errors import UsageError
+from ..cost import num_parameters
+from ..drawing import COLORS, new_figure
 
 SIDE = 256  # of the picture that MACs are counted for
 VITALS_TEXT = (

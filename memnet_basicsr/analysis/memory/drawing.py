@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from .drawing import COLORS, new_figure, set_title
+from ..drawing import COLORS, new_figure, set_title
 from .prototypes import PlaceUse
 
 LABELS = 40  # more prototypes than this are labelled every fifth or tenth

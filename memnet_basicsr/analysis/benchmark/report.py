@@ -4,9 +4,9 @@ import os
 import platform
 import torch
 
-from .benchmark import find, verdicts
-from .benchmark_jobs import CONVOLUTIONS, PLAIN
-from .drawing import COLORS, new_figure
+from ..drawing import COLORS, new_figure
+from .jobs import CONVOLUTIONS, PLAIN
+from .suite import find, verdicts
 
 MB = 2**20
 BUSY = 0.2  # load per core from which times are doubtful

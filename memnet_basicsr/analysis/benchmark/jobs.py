@@ -9,11 +9,11 @@ from os import path as osp
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..archs.heap_util import give_back_memory, keep_freed_memory
-from ..archs.memnet_arch import MemNet
-from ..archs.memorynet_arch import MemoryNet
-from ..errors import UsageError
-from ..inference import Inference
+from ...archs.memnet_arch import MemNet
+from ...archs.memorynet_arch import MemoryNet
+from ...errors import UsageError
+from ...fast.heap_util import give_back_memory, keep_freed_memory
+from ...inference import Inference
 
 PLAIN, PLAIN_LAST = 'plain', 'plain, channels_last'
 PLAIN_COMPILED, PLAIN_ONNX = 'plain, torch.compile', 'plain, ONNX Runtime'

@@ -7,17 +7,16 @@ import sys
 import torch
 
 from basicsr.utils import registry
-from ..errors import UsageError
+from ..engine.optim import build_optimizer, build_scheduler, length_of_schedule
+from ..engine.step import DTYPES
+from ..engine.validation import METRIC_OPTIONS
+from ..errors import UsageError, near
 from ..inference import Inference
-from .names import near
-from .optim import build_optimizer, build_scheduler, length_of_schedule
-from .step import DTYPES
-from .validation import METRIC_OPTIONS
 
 # modules that read options, beside those of the model and the data sets
 _PIPELINE = ('basicsr.train', 'basicsr.test', 'basicsr.utils.options', 'basicsr.utils.logger', 'basicsr.utils.misc',
-             'basicsr.utils.dist_util', 'basicsr.data', 'basicsr.models.base_model', 'memnet_basicsr.compat',
-             'memnet_basicsr.launch', 'memnet_basicsr.engine.validation', 'memnet_basicsr.engine.step',
+             'basicsr.utils.dist_util', 'basicsr.data', 'basicsr.models.base_model', 'memnet_basicsr.plugin.compat',
+             'memnet_basicsr.plugin.launch', 'memnet_basicsr.engine.validation', 'memnet_basicsr.engine.step',
              'memnet_basicsr.engine.optim', 'memnet_basicsr.engine.checkpoint', 'memnet_basicsr.engine.mixup', __name__)
 # arguments of metrics that the validator fills in
 _METRIC_GIVEN = ('img', 'img2', 'mask', 'abnormality', 'kwargs')

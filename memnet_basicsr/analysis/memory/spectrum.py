@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from dataclasses import dataclass
 
-from ..errors import UsageError
+from ...errors import UsageError
 from .memories import memories, readers
 
 BINS = 32  # annuli of 1/64 cycles per pixel: pictures of 64 pixels fill each

@@ -6,9 +6,9 @@ import torch
 from dataclasses import dataclass, field
 from tqdm import tqdm
 
-from ..engine.speed import peak_memory
-from ..errors import UsageError
-from .benchmark_jobs import OPTIONAL, Job, prepare
+from ...engine.speed import peak_memory
+from ...errors import UsageError
+from .jobs import OPTIONAL, Job, prepare
 
 
 @dataclass

@@ -5,8 +5,8 @@ from torch.utils.data import Dataset, Subset
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from ..data.color_util import convert_color
+from ..data.image_source import PictureSource, make_key, read_picture
 from ..data.paired_masked_dataset import PairedMaskedDataset
-from ..data.picture_source import PictureSource, make_key, read_picture
 from ..errors import UsageError
 
 # option of the level -> data set, and the colour that a network of one channel sees

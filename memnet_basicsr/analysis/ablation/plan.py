@@ -5,9 +5,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from os import path as osp
 
-from ..engine.names import near
-from ..errors import UsageError
-from ..option_file import check_blocks, load_yaml
+from ...errors import UsageError, near
+from ...plugin.option_file import check_blocks, load_yaml
 
 LENGTHS = ('total_iter', 'recording_iter', 'warmup_iter')  # below train: or scheduler:, in iterations
 

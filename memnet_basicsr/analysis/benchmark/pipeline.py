@@ -5,12 +5,12 @@ import yaml
 from torch.utils.data import DataLoader
 
 from basicsr.data.data_sampler import EnlargedSampler
-from ..archs.memnet_arch import MemNet
-from ..data.noisy_image_dataset import NoisyImageDataset
-from ..data.sampling import EpochSampler, SeededDataset
-from ..engine.speed import SpeedMeter
-from ..errors import UsageError
-from .benchmark_jobs import NARROW
+from ...archs.memnet_arch import MemNet
+from ...data.noisy_image_dataset import NoisyImageDataset
+from ...data.sampling import EpochSampler, SeededDataset
+from ...engine.speed import SpeedMeter
+from ...errors import UsageError
+from .jobs import NARROW
 
 COLUMNS = ('what', 'pictures per second', 'share of waiting for data')
 ROUNDS = 3  # so many times the loader's reserve is used up, else the reserve is what is measured

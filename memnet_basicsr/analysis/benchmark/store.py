@@ -3,9 +3,9 @@ import json
 import os
 from os import path as osp
 
-from ..atomic_file import write_atomically
-from ..errors import UsageError
-from .benchmark_process import Result, measure
+from ...atomic_file import write_atomically
+from ...errors import UsageError
+from .process import Result, measure
 
 
 class Store:

@@ -3,12 +3,12 @@ import difflib
 import numpy as np
 import torch
 
-from ..archs.memorynet_arch import MemoryNet
-from ..archs.mprnet_util import merge_columns, merge_rows
-from ..errors import UsageError
-from .drawing import new_figure, set_title
-from .memory_drawing import as_image
-from .networks import inference_of
+from ...archs.memorynet_arch import MemoryNet
+from ...archs.mprnet_util import merge_columns, merge_rows
+from ...errors import UsageError
+from ..drawing import new_figure, set_title
+from ..networks import inference_of
+from .drawing import as_image
 
 
 def layer_features(net, picture, layer=None):

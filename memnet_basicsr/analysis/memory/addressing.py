@@ -5,12 +5,12 @@ import torch
 from dataclasses import dataclass
 from torch.nn import functional as F
 
-from ..archs.memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, to_rows
-from ..archs.memorynet_arch import MemoryNet
-from ..archs.mprnet_util import merge_columns, merge_rows
-from ..archs.raw_pixel_memory import RawPixelMemory
-from ..errors import UsageError
-from .networks import inference_of
+from ...archs.memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, to_rows
+from ...archs.memorynet_arch import MemoryNet
+from ...archs.mprnet_util import merge_columns, merge_rows
+from ...archs.raw_pixel_memory import RawPixelMemory
+from ...errors import UsageError
+from ..networks import inference_of
 
 DEAD = .1  # prototypes whose mean weight is below this share of 1/N count as dead, as in HierarchicalMemory.measures
 

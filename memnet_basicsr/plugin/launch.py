@@ -21,11 +21,11 @@ from basicsr.data.prefetch_dataloader import PrefetchGenerator
 from basicsr.utils import logger as stock_logger
 from basicsr.utils import options as stock_options
 from basicsr.utils import registry
+from ..data.sampling import EpochSampler, SeededDataset
+from ..engine.distributed import gather
+from ..engine.stop import leave_signals_to_parent
+from ..errors import UsageError
 from . import compat
-from .data.sampling import EpochSampler, SeededDataset
-from .engine.distributed import gather
-from .engine.stop import leave_signals_to_parent
-from .errors import UsageError
 from .option_file import check_blocks, check_options, find_pretrained, is_ours, load_yaml
 
 

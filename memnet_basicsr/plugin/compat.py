@@ -19,8 +19,8 @@ repairs = []
 # what the log must say as soon as there is one
 warnings_for_log = []
 
-# `python -m memnet_basicsr.compat` runs this file again after the package has imported it, which is harmless
-warnings.filterwarnings('ignore', "'memnet_basicsr.compat' found in sys.modules", RuntimeWarning)
+# `python -m memnet_basicsr.plugin.compat` runs this file again after the package has imported it, which is harmless
+warnings.filterwarnings('ignore', "'memnet_basicsr.plugin.compat' found in sys.modules", RuntimeWarning)
 
 
 def before_basicsr():
@@ -83,7 +83,7 @@ def provide_functional_tensor():
     if importlib.util.find_spec(name) is not None:
         return
     from torchvision.transforms import functional
-    module = types.ModuleType(name, 'Supplied by memnet_basicsr.compat for BasicSR 1.4.2.')
+    module = types.ModuleType(name, 'Supplied by memnet_basicsr.plugin.compat for BasicSR 1.4.2.')
     module.rgb_to_grayscale = functional.rgb_to_grayscale
     sys.modules[name] = module
     repairs.append(f'row 1: {name} does not exist any more; rgb_to_grayscale is supplied under that name')
@@ -196,7 +196,7 @@ def load_resume_state(opt):
     import torch
 
     from basicsr.utils import check_resume
-    from .engine import checkpoint
+    from ..engine import checkpoint
     path = opt['path'].get('resume_state')
     if opt['auto_resume']:
         path, skipped = checkpoint.newest_state(opt)
@@ -232,4 +232,4 @@ def run_root(root_path):
 
 if __name__ == '__main__':
     import memnet_basicsr
-    print(memnet_basicsr.compat.report())
+    print(memnet_basicsr.plugin.compat.report())

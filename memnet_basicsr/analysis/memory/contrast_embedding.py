@@ -3,9 +3,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..errors import UsageError
-from .drawing import COLORS, new_figure, set_title
-from .networks import inference_of
+from ...errors import UsageError
+from ..drawing import COLORS, new_figure, set_title
+from ..networks import inference_of
 
 CLASSES = ('clean', 'degraded', 'restored')
 COLOR_OF = dict(zip(CLASSES, (COLORS[2], COLORS[5], COLORS[0])))
