@@ -2,6 +2,7 @@ import copy
 import time
 import torch
 
+from .. import fast
 from ..inference import Inference
 
 
@@ -22,7 +23,7 @@ def seconds_per_picture(nets, lqs, repeats=5, device='cpu'):
     """Seconds that each of several networks takes for its picture, measured in turns.
 
     In every round each network runs once, so that what else the machine does meanwhile meets all of them alike. Each is
-    taken in the form for inference where it has one (``deploy()``), and runs once before the measurement.
+    taken in the form for inference where it has one, and runs once before the measurement.
 
     Args:
         nets (list[nn.Module]): Networks.
@@ -36,7 +37,7 @@ def seconds_per_picture(nets, lqs, repeats=5, device='cpu'):
     device = torch.device(device)
     inference = Inference()
     nets = [copy.deepcopy(net).to(device).eval() for net in nets]
-    nets = [net.deploy() if hasattr(net, 'deploy') else net for net in nets]
+    nets = [fast.inference(net) for net in nets]
     lqs = [lq.to(device) for lq in lqs]
 
     def run(net, lq):

@@ -6,7 +6,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from basicsr.utils.registry import ARCH_REGISTRY
-from ..errors import UsageError
 from .memory_util import HierarchicalMemory, MemoryInsertion, recalling
 
 
@@ -14,8 +13,8 @@ from .memory_util import HierarchicalMemory, MemoryInsertion, recalling
 class MemoryAugmented(nn.Module):
     """Any registered network with a memory behind submodules of its own.
 
-    The memory of Hierarchical memory learning for generic image restoration (https://arxiv.org/abs/2309.01377), which
-    the paper calls plug and play. What it holds for the output of a submodule is added to that output, through a
+    The memory of Memory augment is All You Need for image restoration (https://arxiv.org/abs/2309.01377), which the
+    paper calls plug and play. What it holds for the output of a submodule is added to that output, through a
     projection that starts at zero: at first the network is the backbone, bit for bit. Checkpoints of the backbone load
     as they are (the memory keeps its start). Networks of convolutions, (N, C, H, W), and of tokens, (N, L, C), both do.
 
@@ -23,7 +22,7 @@ class MemoryAugmented(nn.Module):
         backbone (dict): The network: ``type`` and its arguments, as ``network_g`` has them.
         insert_after (list[str] | str): Names of its submodules, as ``named_modules`` gives them; shell patterns
             between the dots (``body.*`` is body.0, body.1, ... and not body.0.conv1).
-        memory (dict | None): Arguments of HierarchicalMemory. Default: None.
+        memory (dict | None): Arguments of HierarchicalMemory, and ``centred`` of MemoryInsertion. Default: None.
         level (str | list[str]): Level that is read at the insertions; of a list one for each, in order of the
             network's modules, the last one for all others. Default: 'part'.
         chained (bool): Reads are chained up to the level, see MemoryInsertion. Default: False.
@@ -32,7 +31,7 @@ class MemoryAugmented(nn.Module):
         dry_size (int): Side in pixels of the empty picture that tells the channels. Default: 64.
 
     Raises:
-        UsageError: No submodule of such a name (near ones are listed), or one whose output is not a feature.
+        ValueError: No submodule of such a name (near ones are listed), or one whose output is not a feature.
     """
 
     def __init__(self,
@@ -49,8 +48,11 @@ class MemoryAugmented(nn.Module):
         self.backbone = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
         names = self._matching([insert_after] if isinstance(insert_after, str) else insert_after)
         channels, self.scale = self._dry_run(names, dry_size)
+        modules = dict(self.backbone.named_modules())
         levels = [level] if isinstance(level, str) else list(level)
-        self.memory = HierarchicalMemory(**(memory or {}))
+        memory = dict(memory or {})
+        centred = memory.pop('centred', False)
+        self.memory = HierarchicalMemory(**memory)
         self.insertions = nn.ModuleDict()
         levels += levels[-1:] * len(names)  # the last one for all others
         for name, own_level in zip(names, levels):
@@ -62,15 +64,14 @@ class MemoryAugmented(nn.Module):
                 chained,
                 replace,
                 recall=reconstruction,
-                centred=self.memory.centred)
-            self.backbone.get_submodule(name).register_forward_hook(_Insertion(self, key))
+                centred=centred)
+            modules[name].register_forward_hook(_Insertion(self, key))
         # what the inference path asks a network for; BasicSR's transformers have it in their arguments alone
         declared = [getattr(self.backbone, v, None) for v in ('size_multiple', 'window_size')]
         for multiple in (*declared, backbone.get('window_size')):
             if isinstance(multiple, int):
                 self.size_multiple = multiple
                 break
-        self._register_load_state_dict_pre_hook(self._accept_backbone)
 
     def forward(self, x):
         """As the backbone's."""
@@ -89,10 +90,10 @@ class MemoryAugmented(nn.Module):
             Tensor: Like ``x``.
 
         Raises:
-            UsageError: Built without ``reconstruction``.
+            ValueError: Built without ``reconstruction``.
         """
         if not any(v.replace or v.proj_recall is not None for v in self.insertions.values()):
-            raise UsageError("MemoryAugmented: set 'reconstruction: true' in network_g to reconstruct from the memory")
+            raise ValueError("MemoryAugmented: set 'reconstruction: true' in network_g to reconstruct from the memory")
         if self.scale > 1:
             x = F.interpolate(x, scale_factor=1 / self.scale, mode='bicubic', antialias=True)
         with recalling(self):
@@ -106,12 +107,9 @@ class MemoryAugmented(nn.Module):
         own = {k: v for k, v in self.state_dict().items() if not k.startswith('backbone.')}
         return {**{f'backbone.{k}': v for k, v in state.items()}, **own}
 
-    def _accept_backbone(self, state, prefix, *args):
-        if not prefix:  # a network inside another one is told by its prefix
-            adapted = self.adapt_state_dict(state)
-            if adapted is not state:
-                state.clear()
-                state.update(adapted)
+    def load_state_dict(self, state_dict, *args, **kwargs):
+        """Load a state dict of this network or of its backbone, see :meth:`adapt_state_dict`."""
+        return super().load_state_dict(self.adapt_state_dict(state_dict), *args, **kwargs)
 
     def _matching(self, patterns):
         known = [name for name, _ in self.backbone.named_modules() if name]
@@ -119,7 +117,7 @@ class MemoryAugmented(nn.Module):
         for pattern, names in found.items():
             if not names:
                 near = difflib.get_close_matches(pattern, known, n=5, cutoff=0.3) or known[:5]
-                raise UsageError(f"MemoryAugmented: insert_after: {type(self.backbone).__name__} has no submodule "
+                raise ValueError(f"MemoryAugmented: insert_after: {type(self.backbone).__name__} has no submodule "
                                  f"'{pattern}'; near: {', '.join(near)}")
         return [name for name in known if any(name in names for names in found.values())]
 
@@ -131,7 +129,8 @@ class MemoryAugmented(nn.Module):
         def note(name):
             return lambda module, args, output: shapes.update({name: getattr(output, 'shape', None)})
 
-        handles = [self.backbone.get_submodule(name).register_forward_hook(note(name)) for name in names]
+        modules = dict(self.backbone.named_modules())
+        handles = [modules[name].register_forward_hook(note(name)) for name in names]
         training = self.backbone.training
         self.backbone.eval()
         num_in_ch = next(p for p in self.backbone.parameters() if p.dim() == 4).shape[1]
@@ -141,7 +140,7 @@ class MemoryAugmented(nn.Module):
             handle.remove()
         for name in names:
             if shapes.get(name) is None or len(shapes[name]) not in (3, 4):
-                raise UsageError(f"MemoryAugmented: insert_after: '{name}' gives no feature (N, C, H, W) or (N, L, C), "
+                raise ValueError(f"MemoryAugmented: insert_after: '{name}' gives no feature (N, C, H, W) or (N, L, C), "
                                  f'but {tuple(shapes[name]) if shapes.get(name) else "no tensor"}')
         return {name: shapes[name][1 if len(shapes[name]) == 4 else 2] for name in names}, out.shape[-1] // size
 

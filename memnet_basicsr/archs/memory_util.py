@@ -1,62 +1,42 @@
-"""The memory alone: a hierarchy of prototypes that features read from, for any network.
-
-:class:`HierarchicalMemory` is the bank, and :class:`MemoryInsertion` joins its read to a feature.
-"""
 import contextlib
 import math
-import operator
 import torch
-from torch import nn
+from torch import nn as nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
-
-from ..errors import UsageError
 
 LEVELS = ('part', 'instance', 'semantic')
 
 
-def to_rows(x):
-    """(N, C, H, W) or (N, L, C) -> rows (n, C) and the function that brings rows back to that form."""
-    if x.dim() == 4:
-        n, _, h, w = x.shape
-        return x.permute(0, 2, 3, 1).flatten(0, 2), lambda rows: rows.unflatten(0, (n, h, w)).permute(0, 3, 1, 2)
-    if x.dim() == 3:
-        return x.flatten(0, 1), lambda rows: rows.unflatten(0, x.shape[:2])
-    raise UsageError(f'memory: features must be (N, C, H, W) or (N, L, C), got shape {tuple(x.shape)}')
+class Addressing(nn.Module):
+    """Weights with which features address the prototypes of one level: w_ij = softmax_j(cos(f_i, m_j) / temperature).
 
+    Weights below the threshold become 0, and the others are normalized to sum 1. The largest weight always stays:
+    otherwise a feature with nearly uniform weights would read nothing. A module, so that forward hooks can observe it.
 
-def by_chunks(step, rows, chunk):
-    """step(rows), at most ``chunk`` rows at a time, so that a large picture's addressing never exists at once."""
-    if rows.shape[0] <= chunk:
-        return step(rows)
-    if torch.is_grad_enabled():
-        parts = [checkpoint(step, v, use_reentrant=False, preserve_rng_state=False) for v in rows.split(chunk)]
-        return torch.cat(parts)
-    out = None
-    for start in range(0, rows.shape[0], chunk):
-        part = step(rows[start:start + chunk])
-        if out is None:
-            out = part.new_empty(rows.shape[0], part.shape[1])
-        out[start:start + chunk] = part
-    return out
-
-
-def harden(weight, threshold):
-    """Drop the weights below ``threshold`` and scale the rest of each row to sum 1.
-
-    The largest weight of a row always stays, or a row that is all but uniform would read nothing and never learn.
+    Args:
+        threshold (float): 0 keeps all weights.
     """
-    if threshold <= 0:
+
+    def __init__(self, threshold):
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, feat, prototypes, temperature):
+        """(n, C) features, (N, C) prototypes and a scalar -> (n, N) weights."""
+        cosine = F.normalize(feat, dim=-1) @ F.normalize(prototypes, dim=-1).t()
+        weight = torch.softmax(cosine / temperature, dim=-1)
+        if self.threshold > 0:
+            keep = weight >= weight.detach().amax(dim=-1, keepdim=True).clamp(max=self.threshold)
+            weight = weight * keep
+            weight = weight / weight.sum(dim=-1, keepdim=True)
         return weight
-    weight = weight * (weight >= weight.detach().amax(-1, keepdim=True).clamp(max=threshold))
-    return weight / weight.sum(-1, keepdim=True)
 
 
 class Summary(nn.Module):
-    """One prototype per block of ``num`` lower ones: their mean under learned gates, (n * num, C) -> (n, C).
+    """Prototype of the next level from each block of ``num`` prototypes: mean weighted by learned gates.
 
-    The gates are sigmoid(linear map over the block), per channel, and are divided by their sum: a summary of prototypes
-    stays as large as they are.
+    Gates are sigmoid(1x1 convolution over the block) for each channel, and are normalized to sum 1, so that a summary
+    has the magnitude of a prototype. The released code averages the gated prototypes without normalization.
     """
 
     def __init__(self, num):
@@ -65,44 +45,34 @@ class Summary(nn.Module):
         self.gate = nn.Linear(num, num)
 
     def forward(self, prototypes):
-        blocks = prototypes.unflatten(0, (-1, self.num)).transpose(1, 2)
+        """(N * num, C) -> (N, C)."""
+        blocks = prototypes.view(-1, self.num, prototypes.shape[1]).transpose(1, 2)
         gates = torch.sigmoid(self.gate(blocks))
         return (gates * blocks).sum(-1) / gates.sum(-1)
 
 
 class HierarchicalMemory(nn.Module):
-    """Memory of prototypes in the levels part, instance and semantic.
+    """Memory of prototypes in three levels: part, instance and semantic.
 
-    Hierarchical memory learning for generic image restoration, https://arxiv.org/abs/2309.01377. For a feature f and
-    the prototypes m_j of one level: w_j = softmax_j(cos(f, m_j) / temperature), weights below the threshold are dropped
-    and the rest scaled to sum 1, read = sum_j w_j m_j. The part level has num_class * num_semantic * num_instance *
-    num_part prototypes, which are the learned ones; a prototype of a higher level is a gated mean of its block of lower
-    ones (:class:`Summary`). The paper's factor 2 of modalities is left out: there is one modality here.
+    Memory augment is All You Need for image restoration (Zhang et al.).
+    Ref: https://arxiv.org/abs/2309.01377
+
+    A feature f_i reads y_i = sum_j w_ij m_j (weights: :class:`Addressing`). Part prototypes are parameters. A prototype
+    of a higher level summarizes a block of lower ones (:class:`Summary`). Departures: one modality instead of two, one
+    semantic prototype for each class, and a learned temperature (the paper has 1, at which the weights are nearly
+    uniform, since a cosine is at most 1).
 
     Args:
         num_feat (int): Channels C of a prototype. Default: 64.
-        num_class (int): Classes Nc. Default: 10.
-        num_instance (int): Instances I of a semantic prototype. Default: 2.
-        num_part (int): Parts P of an instance. Default: 5.
-        num_semantic (int): Semantic prototypes S of a class. Default: 1.
-        top (str): Highest level that will be read; the gates of higher ones are not made. Default: 'semantic'.
-        temperature (float): Where the temperature starts, above 0; each level has its own. At the paper's 1 the
-            addressing is all but uniform, since cosines lie within -1 and 1. Default: 0.1.
-        learn_temperature (bool): Whether it is learned. Default: True.
-        threshold (float): Weights below it are dropped; 0 keeps all. Default: 0.0025.
-        threshold_unit (str): 'absolute', or 'uniform': in multiples of 1/N, the weight that each of a level's N
-            prototypes has when the addressing is uniform. Default: 'absolute'.
-        chunk (int): Rows (pixels, tokens) read at once. Default: 16384.
-        frozen (bool): Prototypes, gates and temperature keep their start, random or that of another run
-            (``path: pretrain_network_memory``): a control, or transfer. Default: False.
-        centred (bool): Insertions centre and scale their features before they address, see :class:`RunningScaler`.
-            Without it features, whose mean is far from zero, all point one way, and every pixel reads the same. The
-            paper does not have it. Default: False.
-        shuffled (bool): What was read is put in a random order of pixels and pictures, in evaluation mode always the
-            same one: a control, in which what the memory holds is kept and where it belongs is lost. Default: False.
+        num_class (int): Classes. Default: 10.
+        num_instance (int): Instances of a class. Default: 2.
+        num_part (int): Parts of an instance. Default: 5.
+        top (str): Highest level in use. Default: 'semantic'.
+        temperature (float): Initial temperature of every level, above 0. Default: 0.1.
+        threshold (float): Smaller weights become 0. Default: 0.0025.
 
     Raises:
-        UsageError: An argument out of range, features of another width, a level above ``top``.
+        ValueError: If an argument is outside its range, or a level is above ``top``.
     """
 
     def __init__(self,
@@ -110,162 +80,54 @@ class HierarchicalMemory(nn.Module):
                  num_class=10,
                  num_instance=2,
                  num_part=5,
-                 num_semantic=1,
                  top='semantic',
                  temperature=0.1,
-                 learn_temperature=True,
-                 threshold=0.0025,
-                 threshold_unit='absolute',
-                 chunk=16384,
-                 frozen=False,
-                 centred=False,
-                 shuffled=False):
+                 threshold=0.0025):
         super().__init__()
-        sizes = dict(num_feat=num_feat, num_class=num_class, num_instance=num_instance, num_part=num_part)
-        for name, value in dict(sizes, num_semantic=num_semantic, chunk=chunk, temperature=temperature).items():
-            if value <= 0:
-                raise UsageError(f'memory: {name} must be above 0, got {value}')
-        if threshold_unit not in ('absolute', 'uniform'):
-            raise UsageError(f"memory: threshold_unit must be 'absolute' or 'uniform', got '{threshold_unit}'")
-        self.num_feat = num_feat
-        self.top = check_level(top)
-        self.threshold = threshold
-        self.threshold_unit = threshold_unit
-        self.chunk = chunk
-        self.weight = nn.Parameter(torch.randn(num_class * num_semantic * num_instance * num_part, num_feat))
+        if min(num_feat, num_class, num_instance, num_part, temperature) <= 0:
+            raise ValueError('num_feat, num_class, num_instance, num_part and temperature must be above 0.')
+        self.num_feat, self.top = num_feat, check_level(top)
+        self.weight = nn.Parameter(torch.randn(num_class * num_instance * num_part, num_feat))
         blocks = (num_part, num_instance)[:LEVELS.index(top)]
         self.summaries = nn.ModuleList([Summary(v) if v > 1 else nn.Identity() for v in blocks])
-        start = torch.full((len(blocks) + 1, ), math.log(temperature))
-        if learn_temperature:
-            self.log_temperature = nn.Parameter(start)
-        else:
-            self.register_buffer('log_temperature', start)
-        self.centred = centred
-        self.shuffled = shuffled
-        if frozen:
-            self.requires_grad_(False)
-        self._sums = None
+        self.log_temperature = nn.Parameter(torch.full((len(blocks) + 1, ), math.log(temperature)))
+        self.addressings = nn.ModuleList([Addressing(threshold) for _ in range(len(blocks) + 1)])
 
     def prototypes(self, level):
         """Prototypes of a level, (N, C)."""
         if LEVELS.index(check_level(level)) > LEVELS.index(self.top):
-            raise UsageError(f"memory: level '{level}' lies above the memory's top level '{self.top}'")
+            raise ValueError(f"level '{level}' is above the top level '{self.top}' of the memory.")
         out = self.weight
         for summary in self.summaries[:LEVELS.index(level)]:
             out = summary(out)
         return out
 
-    def read(self, x, levels='part', chained=False, return_attention=False):
-        """Read from one or several levels.
+    def address(self, feat, level):
+        """Weights (n, N) of features (n, C) for the prototypes of a level."""
+        prototypes, i = self.prototypes(level), LEVELS.index(level)
+        return self.addressings[i](feat, prototypes, self.log_temperature[i].exp())
+
+    def read(self, feat, level='part', chained=False):
+        """Read from the memory.
 
         Args:
-            x (Tensor): Features (N, C, H, W) or (N, L, C), of any range.
-            levels (str | list[str]): Level, or levels. Default: 'part'.
-            chained (bool): Read each level with what the level below it returned, starting at 'part', as the released
-                code does, instead of with ``x`` itself. Default: False.
-            return_attention (bool): Also return the weights, (N, prototypes, H, W) or (N, L, prototypes). They are
-                as large as that says: nothing is read in chunks then. Default: False.
+            feat (Tensor): Features (n, C).
+            level (str): Level to read from. Default: 'part'.
+            chained (bool): Read from 'part' first, and from each further level with the previous read, as in the
+                released code. Default: False.
 
         Returns:
-            Tensor, like ``x``; with attention a pair; for several levels a list of these.
+            Tensor: (n, C).
         """
-        if not isinstance(levels, str):
-            return [self.read(x, v, chained, return_attention) for v in levels]
-        rows, back = to_rows(x)
-        if rows.shape[1] != self.num_feat:
-            raise UsageError(f'memory: it holds {self.num_feat} channels, the features have {rows.shape[1]}')
-        if not return_attention:
-            return back(self.read_rows(rows, levels, chained))
-        steps = self.steps(levels, chained)
-        for name, key, value in steps:
-            weight = self.address(rows, name, key)
-            rows = weight @ value
-        return back(self.displace(rows)), back(weight)
-
-    def read_rows(self, rows, level, chained=False, proj_in=None, proj_out=None):
-        """Read rows (n, c), by chunks; proj_in maps rows to C channels, proj_out (linear) maps what was read."""
-        steps = self.steps(level, chained, proj_out)
-
-        def step(rows):
-            rows = rows if proj_in is None else proj_in(rows)
-            for name, key, value in steps:
-                rows = self.address(rows, name, key) @ value
-            return rows
-
-        return self.displace(by_chunks(step, rows, self.chunk))
-
-    def displace(self, rows):
-        """Rows as they are; with ``shuffled`` in a random order."""
-        if not self.shuffled:
-            return rows
-        generator = None if self.training else torch.Generator().manual_seed(0)
-        return rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
-
-    def steps(self, level, chained=False, proj_out=None):
-        """(level, keys, values) of each read; the keys carry the temperature, the last values the projection."""
-        names = LEVELS[:LEVELS.index(check_level(level)) + 1] if chained else (level, )
-        out = []
-        for name in names:
-            value = self.prototypes(name)
-            key = F.normalize(value, dim=-1) * torch.exp(-self.log_temperature[LEVELS.index(name)])
-            out.append((name, key, value if proj_out is None or name != level else proj_out(value)))
-        return out
-
-    def address(self, rows, level, key):
-        """Weights (n, N) with which rows (n, C) address the keys (N, C) of a level."""
-        weight = torch.softmax(F.normalize(rows, dim=-1) @ key.t(), dim=-1)
-        weight = harden(weight, self.threshold / (key.shape[0] if self.threshold_unit == 'uniform' else 1))
-        if self._sums is not None:
-            with torch.no_grad():
-                weight = weight.detach().float()
-                mean = weight.mean(0)
-                found = (len(weight), weight.sum(0), -torch.xlogy(weight, weight).sum(),
-                         -torch.xlogy(mean, mean).sum() * len(weight))  # yapf: disable
-                known = self._sums.get(level)
-                self._sums[level] = tuple(map(operator.add, known, found)) if known else found
-        return weight
-
-    def measure(self, on=True):
-        """Start (or stop) gathering what :meth:`measures` reports; nothing is gathered until it is asked for."""
-        self._sums = {} if on else None
-
-    @torch.no_grad()
-    def measures(self):
-        """How the memory was addressed since :meth:`measure` or the last call of this, then start afresh.
-
-        Returns:
-            dict[str, float]: For each level that was read: ``entropy_<level>``, mean over the rows of the weights'
-            entropy over log N, 0 (one prototype) to 1 (uniform); ``information_<level>``, that of the mean weights of a
-            read (of an insertion, of a chunk), less the former: 0 if all its rows read the same;
-            ``dead_<level>``, share of the prototypes whose mean weight is below a tenth of 1/N;
-            ``similarity_<level>``, mean cosine between two different prototypes.
-        """
-        out = {}
-        for level, (count, usage, entropy, entropy_of_mean) in (self._sums or {}).items():
-            num = len(usage)
-            scale = math.log(num) if num > 1 else 1.
-            out[f'entropy_{level}'] = float(entropy / count / scale)
-            out[f'information_{level}'] = float((entropy_of_mean - entropy) / count / scale)
-            out[f'dead_{level}'] = float((usage / count < 0.1 / num).float().mean())
-            out[f'similarity_{level}'] = float((self.similarity(level).sum() - num) / max(num * (num - 1), 1))
-        if self._sums is not None:
-            self._sums = {}
-        return out
-
-    def similarity(self, level):
-        """Cosines between the prototypes of a level, (N, N)."""
-        key = F.normalize(self.prototypes(level), dim=-1)
-        return key @ key.t()
+        for name in LEVELS[:LEVELS.index(check_level(level)) + 1] if chained else (level, ):
+            feat = self.address(feat, name) @ self.prototypes(name)
+        return feat
 
 
 class RunningScaler(nn.Module):
-    """(x - mean) / std of each channel, with running statistics also in training, so that rows do not see each other.
+    """(x - mean) / std of each channel with running statistics, in training too, so that features stay independent.
 
-    The statistics are the mean over all batches so far, after 1 / momentum batches an exponential average.
-
-    Args:
-        num_feat (int): Channels.
-        momentum (float): Least weight of a new batch. Default: 0.01.
+    The statistics are the mean over all batches so far; after 1 / momentum batches, an exponential moving average.
     """
 
     def __init__(self, num_feat, momentum=0.01):
@@ -275,41 +137,37 @@ class RunningScaler(nn.Module):
         self.register_buffer('var', torch.ones(num_feat))
         self.register_buffer('count', torch.zeros((), dtype=torch.long))
 
-    def forward(self, rows):
-        """Rows (n, num_feat) -> rows of the same shape."""
+    def forward(self, feat):
+        """(n, num_feat) -> (n, num_feat)."""
         if self.training:
             with torch.no_grad():
                 self.count += 1
-                weight = (1 / self.count).clamp(min=self.momentum)
-                var, mean = torch.var_mean(rows.float(), 0, correction=0)
-                # the variance of all rows seen, about their common mean
-                self.var.lerp_(var + (1 - weight) * (mean - self.mean)**2, weight)
-                self.mean.lerp_(mean, weight)
-        return (rows - self.mean) * (self.var + 1e-5).rsqrt()  # F.batch_norm would keep the buffers for the gradient
+                share = (1 / self.count.to(self.mean.dtype)).clamp(min=self.momentum)
+                mean, var = feat.to(self.mean.dtype).mean(0), feat.to(self.var.dtype).var(0, unbiased=False)
+                self.var.lerp_(var + (1 - share) * (mean - self.mean)**2, share)
+                self.mean.lerp_(mean, share)
+        return (feat - self.mean) * (self.var + 1e-5).rsqrt()
 
 
 class MemoryInsertion(nn.Module):
-    """Joins what a memory holds for a feature to that feature: x + W_out read(W_in x).
+    """Join features with the memory's read: x + W_out read(W_in x).
 
-    W_out starts at zero, so at first the network is the one without memory, bit for bit; its gradient does not vanish
-    there, so it opens within a short training (a zero scalar hardly does).
+    W_out starts at zero, so that the network starts as the one without memory. The gradient of W_out is not zero there.
 
     Args:
-        num_in (int): Channels of the feature.
+        num_in (int): Channels of the features.
         memory_feat (int): Channels of the memory.
-        level (str): Level that is read. Default: 'part'.
-        chained (bool): As in :meth:`HierarchicalMemory.read`. Default: False.
-        replace (bool): Return W_out read(W_in x) alone, as in the paper; W_out then starts at random. Default: False.
-        recall (bool): Have a second W_out for a replacing read on request (:func:`recalling`), to reconstruct from the
-            memory alone. Not needed with ``replace``. Default: False.
-        centred (bool): Features are centred and scaled before W_in (:class:`RunningScaler`). Default: False.
+        level (str): Level to read from. Default: 'part'.
+        chained (bool): See :meth:`HierarchicalMemory.read`. Default: False.
+        replace (bool): Return W_out read(W_in x) only, as in the paper. W_out then starts at random. Default: False.
+        recall (bool): Whether to have a second W_out for :func:`recalling` (unused with ``replace``). Default: False.
+        centred (bool): Whether to normalize the features (:class:`RunningScaler`) before W_in. The mean of features is
+            far from zero, so that without this all of them read nearly the same. Not in the paper. Default: False.
     """
 
     def __init__(self, num_in, memory_feat, level='part', chained=False, replace=False, recall=False, centred=False):
         super().__init__()
-        self.level = check_level(level)
-        self.chained = chained
-        self.replace = replace
+        self.level, self.chained, self.replace = check_level(level), chained, replace
         self.recalling = False
         self.scaler = RunningScaler(num_in) if centred else nn.Identity()
         self.proj_in = nn.Linear(num_in, memory_feat)
@@ -319,20 +177,21 @@ class MemoryInsertion(nn.Module):
         self.proj_recall = nn.Linear(memory_feat, num_in, bias=False) if recall and not replace else None
 
     def forward(self, x, memory):
-        """Features (N, num_in, H, W) or (N, L, num_in) and the HierarchicalMemory -> features of the same shape."""
-        rows, back = to_rows(x)
-        proj_out = self.proj_out
-        if self.recalling and not self.replace:
-            if self.proj_recall is None:
-                raise UsageError('memory: this insertion was built without recall, so it has no replacing read')
-            proj_out = self.proj_recall
-        read = back(memory.read_rows(self.scaler(rows), self.level, self.chained, self.proj_in, proj_out))
+        """Features (N, num_in, H, W) or (N, L, num_in) and a HierarchicalMemory -> features of the same shape."""
+        proj_out = self.proj_recall if self.recalling and not self.replace else self.proj_out
+        if proj_out is None:
+            raise ValueError('This insertion was built without recall.')
+        read = proj_out(self.read(self.proj_in(self.scaler(to_rows(x))), memory))
+        read = from_rows(read, x)
         return read if self.replace or self.recalling else x + read
+
+    def read(self, feat, memory):
+        return memory.read(feat, self.level, self.chained)
 
 
 @contextlib.contextmanager
 def recalling(module):
-    """Within this context every MemoryInsertion of ``module`` returns the read alone, which no feature bypasses."""
+    """Context in which every MemoryInsertion of ``module`` returns the read only, so that no feature bypasses it."""
     insertions = [v for v in module.modules() if isinstance(v, MemoryInsertion)]
     for insertion in insertions:
         insertion.recalling = True
@@ -343,8 +202,22 @@ def recalling(module):
             insertion.recalling = False
 
 
+def to_rows(x):
+    """(N, C, H, W) or (N, L, C) -> (n, C)."""
+    if x.dim() not in (3, 4):
+        raise ValueError(f'Features must be (N, C, H, W) or (N, L, C), but received shape {tuple(x.shape)}.')
+    return (x.permute(0, 2, 3, 1) if x.dim() == 4 else x).reshape(-1, x.shape[1 if x.dim() == 4 else 2])
+
+
+def from_rows(rows, x):
+    """Inverse of :func:`to_rows` for features of the size of x."""
+    if x.dim() == 3:
+        return rows.view(x.shape[0], x.shape[1], -1)
+    return rows.view(x.shape[0], x.shape[2], x.shape[3], -1).permute(0, 3, 1, 2)
+
+
 def check_level(level):
-    """``level`` if it names a level, else a UsageError."""
+    """Return ``level`` if it is one of ``LEVELS``."""
     if level not in LEVELS:
-        raise UsageError(f"memory: there is no level '{level}'; levels are {', '.join(LEVELS)}")
+        raise ValueError(f"level must be one of {', '.join(LEVELS)}, but received '{level}'.")
     return level

@@ -1,30 +1,24 @@
-"""What the stages of MPRNet (https://arxiv.org/abs/2102.02808) are made of: blocks of channel attention, halves."""
+"""Blocks and stages of MPRNet (https://arxiv.org/abs/2102.02808), on which MemoryNet builds.
+
+Written from the paper's figures, with the published parameter names, so that published weights load.
+"""
 import torch
-from torch import nn
+from torch import nn as nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
-
-
-def channels_last(x):
-    """The same tensor in channels_last strides, also for one channel (where torch calls every layout both)."""
-    n, c, h, w = x.shape
-    return x.permute(0, 2, 3, 1).flatten().view(n, h, w, c).permute(0, 3, 1, 2)
 
 
 def split_rows(x):
-    """(N, C, H, W) -> (2N, C, H/2, W), each picture's top half before its bottom half; a view in channels_last."""
-    return x.unflatten(2, (2, -1)).movedim(2, 1).flatten(0, 1)
+    """(N, C, H, W) -> (2N, C, H/2, W): all top halves, then all bottom halves."""
+    return torch.cat(x.chunk(2, dim=2), dim=0)
 
 
 def merge_rows(x):
     """Inverse of :func:`split_rows`."""
-    if x.is_contiguous(memory_format=torch.channels_last):  # a view; the other way would lose the layout where N is 2
-        return x.permute(0, 2, 3, 1).unflatten(0, (-1, 2)).flatten(1, 2).permute(0, 3, 1, 2)
-    return x.unflatten(0, (-1, 2)).movedim(1, 2).flatten(2, 3)
+    return torch.cat(x.chunk(2, dim=0), dim=2)
 
 
 def split_columns(x):
-    """(N, C, H, W) -> (2N, C, H, W/2), all left halves before all right halves."""
+    """(N, C, H, W) -> (2N, C, H, W/2): all left halves, then all right halves."""
     return torch.cat(x.chunk(2, dim=3), dim=0)
 
 
@@ -33,113 +27,210 @@ def merge_columns(x):
     return torch.cat(x.chunk(2, dim=0), dim=3)
 
 
-def upsample(x):
-    """Bilinear x2."""
-    return F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)
+class ChannelAttention(nn.Module):
+    """Scale each channel by a gate computed from the mean of all channels.
 
+    Args:
+        num_feat (int): Channels of the features.
+        reduction (int): The hidden layer has num_feat // reduction channels.
+        bias (bool): Whether the 1x1 convolutions have a bias.
+    """
 
-def conv1x1(x, *layers):
-    """Apply consecutive 1x1 convolutions without bias as the one matrix that they are."""
-    weight = layers[0].weight
-    for layer in layers[1:]:
-        weight = torch.einsum('om,mihw->oihw', layer.weight[:, :, 0, 0], weight)
-    return F.conv2d(x, weight)
-
-
-class InplacePReLU(torch.autograd.Function):
-    """PReLU of one positive slope, over its input. The backward pass needs the output alone, which the convolution
-    behind it keeps anyway, and torch's own is ten times slower on the CPU."""
-
-    @staticmethod
-    def forward(ctx, x, weight):
-        y = F.leaky_relu_(x, weight.item())
-        ctx.mark_dirty(x)
-        ctx.save_for_backward(y, weight)
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        y, weight = ctx.saved_tensors
-        slope = weight.item()
-        grad_weight = (y.clamp(max=0) * grad).sum(dtype=weight.dtype).view(1) / slope
-        return torch.ops.aten.leaky_relu_backward(grad, y, slope, True), grad_weight
-
-
-class SharedPReLU(nn.PReLU):
-    """nn.PReLU with one slope, less time and memory in training on the CPU, where it overwrites its input."""
+    def __init__(self, num_feat, reduction, bias):
+        super().__init__()
+        hidden = num_feat // reduction
+        self.conv_du = nn.Sequential(
+            nn.Conv2d(num_feat, hidden, 1, bias=bias), nn.ReLU(), nn.Conv2d(hidden, num_feat, 1, bias=bias),
+            nn.Sigmoid())
 
     def forward(self, x):
-        traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
-        if x.device.type == 'cpu' and x.requires_grad and not traced and self.weight.item() > 0:
-            return InplacePReLU.apply(x, self.weight)
-        return super().forward(x)
-
-
-def picture_mean(x):
-    """Mean of every channel of every picture, (N, C, H, W) -> (N, C, 1, 1)."""
-    if x.dtype == torch.bfloat16 and x.device.type == 'cpu':
-        return F.avg_pool2d(x, x.shape[2:])  # sums in float32, too, without a copy in float32
-    return F.adaptive_avg_pool2d(x, 1)
-
-
-def attention(layers, mean):
-    """Channel attention from the mean of a picture, (N, C, 1, 1), or a map of means (local statistics, inference/)."""
-    if mean.shape[2:] != (1, 1):
-        return layers(mean)
-    squeeze, _, expand, _ = layers  # on one pixel a 1x1 convolution is a matrix product, and slower than that
-    hidden = F.relu(F.linear(mean.flatten(1), squeeze.weight.flatten(1), squeeze.bias))
-    return torch.sigmoid(F.linear(hidden, expand.weight.flatten(1), expand.bias))[:, :, None, None]
-
-
-def add(x, y):
-    """x + y; over x, which nobody else may hold, where no gradient is asked for."""
-    return x + y if torch.is_grad_enabled() else x.add_(y)
+        return x * self.conv_du(F.adaptive_avg_pool2d(x, 1))
 
 
 class CAB(nn.Module):
-    """Channel attention block: x + g * r with r = conv(PReLU(conv(x))) and g = channel attention of the mean of r.
+    """Channel attention block: x + channel_attention(conv(PReLU(conv(x)))).
 
     Args:
-        num_feat (int): Channels.
+        num_feat (int): Channels of the features.
         kernel_size (int): Odd kernel size of the two convolutions.
-        reduction (int): The attention's hidden layer has num_feat // reduction channels.
+        reduction (int): See ChannelAttention.
         bias (bool): Whether the convolutions have a bias.
-        act (nn.Module): The activation, shared by the whole network.
-        recompute (bool): Whether :class:`Blocks` keeps only its input in training, and computes the rest again.
+        act (nn.Module): Activation. The whole network shares one PReLU.
     """
 
-    def __init__(self, num_feat, kernel_size, reduction, bias, act, recompute):
+    def __init__(self, num_feat, kernel_size, reduction, bias, act):
         super().__init__()
-        self.recompute = recompute
-        hidden = num_feat // reduction
-        self.CA = nn.Module()
-        self.CA.conv_du = nn.Sequential(
-            nn.Conv2d(num_feat, hidden, 1, bias=bias), nn.ReLU(), nn.Conv2d(hidden, num_feat, 1, bias=bias),
-            nn.Sigmoid())
+        self.CA = ChannelAttention(num_feat, reduction, bias)
         convs = [nn.Conv2d(num_feat, num_feat, kernel_size, padding=kernel_size // 2, bias=bias) for _ in range(2)]
         self.body = nn.Sequential(convs[0], act, convs[1])
 
     def forward(self, x):
-        res = self.body(x)
-        if not torch.is_grad_enabled():
-            return res.mul_(attention(self.CA.conv_du, picture_mean(res))).add_(x)
-        # the backward pass of a mean fills a picture with one value per channel, that of a sum only refers to it
-        return x + res * attention(self.CA.conv_du, (res.sum((2, 3)) / res[0, 0].numel())[:, :, None, None])
+        return x + self.CA(self.body(x))
 
 
-class Blocks(nn.Sequential):
-    """Blocks one after the other; with ``recompute``, two at a time keep only their input in training.
+class SAM(nn.Module):
+    """Supervised attention module: the image of a stage, and features gated by that image.
 
-    One at a time would keep more inputs, and four at a time more of what is computed again.
+    Args:
+        num_feat (int): Channels of the features.
+        num_out_ch (int): Channels of the image.
+        bias (bool): Whether the 1x1 convolutions have a bias.
     """
 
+    def __init__(self, num_feat, num_out_ch, bias):
+        super().__init__()
+        self.conv1 = nn.Conv2d(num_feat, num_feat, 1, bias=bias)
+        self.conv2 = nn.Conv2d(num_feat, num_out_ch, 1, bias=bias)
+        self.conv3 = nn.Conv2d(num_out_ch, num_feat, 1, bias=bias)
+
+    def forward(self, x, base):
+        """Features (N, num_feat, H, W) and the image that they correct -> (features, image)."""
+        img = self.conv2(x) + base
+        return x + self.conv1(x) * torch.sigmoid(self.conv3(img)), img
+
+
+class Resample(nn.Module):
+    """Bilinear resampling by ``scale`` (2 or 0.5), then a 1x1 convolution."""
+
+    def __init__(self, num_in, num_out, scale):
+        super().__init__()
+        self.name = 'up' if scale > 1 else 'down'
+        upsample = nn.Upsample(scale_factor=scale, mode='bilinear', align_corners=False)
+        self.add_module(self.name, nn.Sequential(upsample, nn.Conv2d(num_in, num_out, 1, bias=False)))
+
     def forward(self, x):
-        for i in range(0, len(self), 2):
-            pair = self[i:i + 2]
-            if torch.is_grad_enabled() and any(getattr(v, 'recompute', False) and v.training for v in pair):
-                x = checkpoint(nn.Sequential(*pair), x, use_reentrant=False, preserve_rng_state=False)
-            else:
-                for block in pair:
-                    x = block(x)
+        return getattr(self, self.name)(x)
+
+
+class Encoder(nn.Module):
+    """Three levels of two blocks each. Stage 2 adds the features of stage 1 at each level (CSFF).
+
+    Args:
+        feats (list[int]): Channels of the levels.
+        cab (callable): ``cab(num_feat)`` builds a block.
+        bias (bool): Whether the 1x1 convolutions of the fusion have a bias.
+        fuses (bool): Whether there is a previous stage.
+    """
+
+    def __init__(self, feats, cab, bias, fuses):
+        super().__init__()
+        for i, num_feat in enumerate(feats, 1):
+            self.add_module(f'encoder_level{i}', nn.Sequential(cab(num_feat), cab(num_feat)))
+        self.down12 = Resample(feats[0], feats[1], 0.5)
+        self.down23 = Resample(feats[1], feats[2], 0.5)
+        for side in ('enc', 'dec') if fuses else ():
+            for i, num_feat in enumerate(feats, 1):
+                self.add_module(f'csff_{side}{i}', nn.Conv2d(num_feat, num_feat, 1, bias=bias))
+
+    def fuse(self, enc, dec):
+        """Features to add at levels 1 to 3, from the encoder and decoder features of the previous stage."""
+        return [
+            getattr(self, f'csff_enc{i}')(e) + getattr(self, f'csff_dec{i}')(d)
+            for i, (e, d) in enumerate(zip(enc, dec), 1)
+        ]
+
+    def forward(self, x, fused=None, read=None):
+        """Encode x.
+
+        Args:
+            x (Tensor): (N, feats[0], H, W), H and W multiples of 4.
+            fused (list[Tensor] | None): Result of :meth:`fuse`. Default: None.
+            read (callable | None): ``read('encoder<level>', features)`` returns the features joined with the memory's
+                read. Default: None.
+
+        Returns:
+            list[Tensor]: Features of levels 1 to 3, at 1, 1/2 and 1/4 of the size.
+        """
+        out = []
+        for i in (1, 2, 3):
+            x = getattr(self, f'encoder_level{i}')(x)
+            x = x if read is None else read(f'encoder{i}', x)
+            x = x if fused is None else x + fused[i - 1]
+            out.append(x)
+            if i < 3:
+                x = getattr(self, f'down{i}{i + 1}')(x)
+        return out
+
+
+class Decoder(nn.Module):
+    """Three levels of two blocks each, from the smallest up, with a block on each skip. Args: see Encoder."""
+
+    def __init__(self, feats, cab):
+        super().__init__()
+        for i, num_feat in enumerate(feats, 1):
+            self.add_module(f'decoder_level{i}', nn.Sequential(cab(num_feat), cab(num_feat)))
+        self.skip_attn1 = cab(feats[0])
+        self.skip_attn2 = cab(feats[1])
+        self.up21 = Resample(feats[1], feats[0], 2)
+        self.up32 = Resample(feats[2], feats[1], 2)
+
+    def forward(self, enc, read=None):
+        """Decode the features of the encoder.
+
+        Args:
+            enc (list[Tensor | None]): Features of levels 1 to 3. None at level 1 or 2 cuts that skip connection.
+            read (callable | None): As in Encoder, with 'decoder<level>'. Default: None.
+
+        Returns:
+            list[Tensor]: Features of levels 1 to 3.
+        """
+        x, out = enc[2], []
+        for i in (3, 2, 1):
+            if i < 3:
+                x = getattr(self, f'up{i + 1}{i}')(x)
+                if enc[i - 1] is not None:
+                    x = x + getattr(self, f'skip_attn{i}')(enc[i - 1])
+            x = getattr(self, f'decoder_level{i}')(x)
+            x = x if read is None else read(f'decoder{i}', x)
+            out.insert(0, x)
+        return out
+
+
+class ORB(nn.Module):
+    """Original-resolution block: x + conv(blocks(x))."""
+
+    def __init__(self, num_feat, num_cab, cab, kernel_size, bias):
+        super().__init__()
+        tail = nn.Conv2d(num_feat, num_feat, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.body = nn.Sequential(*[cab(num_feat) for _ in range(num_cab)], tail)
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+class ORSNet(nn.Module):
+    """Original-resolution subnetwork: three ORBs, each followed by the features of one level of stage 2 (CSFF).
+
+    Args:
+        feats (list[int]): Channels of the levels of stage 2.
+        num_ors (int): Channels at the original resolution.
+        num_cab (int): Blocks in each ORB.
+        cab, kernel_size, bias: See CAB.
+    """
+
+    def __init__(self, feats, num_ors, num_cab, cab, kernel_size, bias):
+        super().__init__()
+        for i in (1, 2, 3):
+            self.add_module(f'orb{i}', ORB(num_ors, num_cab, cab, kernel_size, bias))
+        for side in ('enc', 'dec'):
+            up32, up21 = Resample(feats[2], feats[1], 2), Resample(feats[1], feats[0], 2)
+            self.add_module(f'up_{side}1', Resample(feats[1], feats[0], 2))
+            self.add_module(f'up_{side}2', nn.Sequential(up32, up21))
+            for i in (1, 2, 3):
+                self.add_module(f'conv_{side}{i}', nn.Conv2d(feats[0], num_ors, 1, bias=bias))
+
+    def fuse(self, enc, dec):
+        """Features to add behind ORB 1 to 3, (N, num_ors, H, W) each, from levels 1 to 3 of stage 2."""
+        out = []
+        for i, (e, d) in enumerate(zip(enc, dec), 1):
+            if i > 1:
+                e, d = getattr(self, f'up_enc{i - 1}')(e), getattr(self, f'up_dec{i - 1}')(d)
+            out.append(getattr(self, f'conv_enc{i}')(e) + getattr(self, f'conv_dec{i}')(d))
+        return out
+
+    def forward(self, x, fused=None):
+        """(N, num_ors, H, W) and the result of :meth:`fuse`, or None for the ORBs alone -> (N, num_ors, H, W)."""
+        for i in (1, 2, 3):
+            x = getattr(self, f'orb{i}')(x)
+            x = x if fused is None else x + fused[i - 1]
         return x

@@ -1,18 +1,18 @@
 import torch
-from torch import nn
+from torch import nn as nn
 
-from .memory_util import by_chunks, to_rows
+from .memory_util import from_rows, to_rows
 
 
 class RawPixelMemory(nn.Module):
-    """The released MemoryNet's memory: it acts on the picture, and its reads replace the picture.
+    """Memory of the released MemoryNet: it acts on the image, and its reads replace the image.
 
-    As released, and unlike the paper: dot products instead of cosines, reads chained from part to semantic, and the
-    (num_cls * ptt_num * part_num, C) prototypes are viewed as (num_cls * ptt_num, C, part_num) before the summary over
-    parts, which mixes the axes. The threshold is 0.0025.
+    Unlike the paper, the released code uses dot products instead of cosines, and chains the reads from part to
+    semantic. It views the (num_cls * ptt_num * part_num, C) prototypes as (num_cls * ptt_num, C, part_num) before the
+    summary over parts, which mixes the axes.
 
     Args:
-        num_in_ch (int): Channels of the picture. Default: 3.
+        num_in_ch (int): Channels C of the image. Default: 3.
         num_cls (int): Classes. Default: 10.
         ptt_num (int): Instances of a class. Default: 2.
         part_num (int): Parts of an instance. Default: 5.
@@ -26,7 +26,6 @@ class RawPixelMemory(nn.Module):
         self.memory.weight = nn.Parameter(torch.empty(num, num_in_ch).uniform_(-bound, bound))
         self.memory.reweight_layer_part = nn.Conv1d(part_num, part_num, 1)
         self.memory.reweight_layer_ins = nn.Conv1d(ptt_num, ptt_num, 1)
-        self.chunk = 16384
 
     def prototypes(self):
         """The (N, C) prototypes of the levels part, instance and semantic."""
@@ -37,17 +36,20 @@ class RawPixelMemory(nn.Module):
             out.append((torch.sigmoid(layer(blocks)) * blocks).mean(1))
         return out
 
+    def address(self, feat, prototypes):
+        """(n, C) pixels and (N, C) prototypes -> (n, N) weights; those up to 0.0025 become 0."""
+        weight = torch.softmax(feat @ prototypes.t(), dim=-1)
+        weight = weight * (weight > 0.0025)
+        return weight / weight.sum(-1, keepdim=True).clamp(min=1e-12)
+
+    def read(self, feat, prototypes):
+        """(n, C) pixels and (N, C) prototypes -> (n, C) reads."""
+        return self.address(feat, prototypes) @ prototypes
+
     def forward(self, x):
-        """(N, C, H, W) picture -> its reads [part, instance, semantic], each like the picture."""
-        rows, back = to_rows(x)
-        reads = []
+        """Image (N, C, H, W) -> its reads [part, instance, semantic], each like the image."""
+        feat, reads = to_rows(x), []
         for prototypes in self.prototypes():
-
-            def step(rows, prototypes=prototypes):
-                weight = torch.softmax(rows @ prototypes.t(), dim=-1)
-                weight = weight * (weight > 0.0025)
-                return weight / weight.sum(-1, keepdim=True).clamp(min=1e-12) @ prototypes
-
-            rows = by_chunks(step, rows, self.chunk)
-            reads.append(back(rows))
+            feat = self.read(feat, prototypes)
+            reads.append(from_rows(feat, x))
         return reads

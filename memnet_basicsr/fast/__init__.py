@@ -1,0 +1,3 @@
+from .forms import inference, training
+
+__all__ = ['inference', 'training']

@@ -3,11 +3,17 @@ import torch
 from torch import nn as nn
 from torch.nn import functional as F
 
-from ..archs.mprnet_util import CAB, attention, picture_mean
+from ..archs.memory_util import HierarchicalMemory
+from ..archs.memorynet_arch import MemoryNet
+from ..archs.mprnet_util import CAB, ORSNet, Resample
+from ..archs.raw_pixel_memory import RawPixelMemory
 from .heap_util import give_back_memory, keep_freed_memory
+from .memorynet_training import FastMemoryNet, FastORSNet, FastResample
 from .winograd_util import FastConv3x3, is_fast
 
-STRIP_PIXELS = 16384  # rows of about so many pixels go through both convolutions of a block before the next ones do
+# Rows of roughly this many pixels pass through both convolutions of a block before the next rows, to stay in cache.
+STRIP_PIXELS = 16384
+CHUNK = 16384  # features that address the memory at a time
 
 
 class DeployConv(nn.Module):
@@ -36,6 +42,22 @@ class DeployConv(nn.Module):
         return F.conv2d(x, self.weight, self.bias, padding=self.padding)
 
 
+def image_mean(x):
+    """Mean of every channel of every image, (n, c, h, w) -> (n, c, 1, 1)."""
+    if x.dtype == torch.bfloat16 and x.device.type == 'cpu':
+        return F.avg_pool2d(x, x.shape[2:])  # sums in float32, without a copy in float32
+    return F.adaptive_avg_pool2d(x, 1)
+
+
+def attention(layers, mean):
+    """Channel attention from the means of an image, (n, c, 1, 1), or from a map of local means, (n, c, h, w)."""
+    if mean.shape[2:] != (1, 1):
+        return layers(mean)
+    squeeze, _, expand, _ = layers  # for one pixel, a matrix product is faster than a 1x1 convolution
+    hidden = F.relu(F.linear(mean.flatten(1), squeeze.weight.flatten(1), squeeze.bias))
+    return torch.sigmoid(F.linear(hidden, expand.weight.flatten(1), expand.bias))[:, :, None, None]
+
+
 class DeployCAB(nn.Module):
     """CAB that holds its input and its output; what lies between the convolutions is there for some rows only.
 
@@ -55,7 +77,7 @@ class DeployCAB(nn.Module):
         rows = x.permute(0, 2, 3, 1)
         res = self.by_strips(rows) if is_fast(x) else self.conv2(F.leaky_relu_(self.conv1(rows), self.slope))
         res = res.permute(0, 3, 1, 2)
-        scale = attention(self.attention, picture_mean(res))
+        scale = attention(self.attention, image_mean(res))
         if not is_fast(x) and scale.shape[2:] == (1, 1):  # rows of 16 bit are multiplied faster than their pixels
             scale = scale.expand(-1, -1, 1, x.shape[3]).contiguous(memory_format=torch.channels_last)
         return torch.addcmul(x, res, scale, out=res)
@@ -80,8 +102,39 @@ class DeployCAB(nn.Module):
         return res
 
 
+def by_chunks(step, rows):
+    """Apply step to at most ``CHUNK`` rows at a time, so that a large image's weights never exist at once."""
+    return step(rows) if len(rows) <= CHUNK else torch.cat([step(v) for v in rows.split(CHUNK)])
+
+
+class ChunkedMemory(HierarchicalMemory):
+    """HierarchicalMemory that reads by chunks."""
+
+    def read(self, feat, level='part', chained=False):
+        read = super().read
+        return by_chunks(lambda rows: read(rows, level, chained), feat)
+
+
+class ChunkedRawPixelMemory(RawPixelMemory):
+    """RawPixelMemory that reads by chunks, in the type of its weights."""
+
+    def read(self, feat, prototypes):
+        read = super().read
+        return by_chunks(lambda rows: read(rows, prototypes), feat.to(prototypes.dtype))
+
+
+FORMS = {
+    MemoryNet: FastMemoryNet,
+    ORSNet: FastORSNet,
+    Resample: FastResample,
+    HierarchicalMemory: ChunkedMemory,
+    RawPixelMemory: ChunkedRawPixelMemory,
+}
+
+
 def _exchange(module):
-    """Put the forms for inference in the place of a module's blocks and convolutions."""
+    """Replace the blocks and convolutions of a module by their inference forms."""
+    module.__class__ = FORMS.get(type(module), type(module))
     for name, child in module.named_children():
         if isinstance(child, CAB) and child.body[0].kernel_size == (3, 3):
             module.add_module(name, DeployCAB(child))
@@ -92,14 +145,14 @@ def _exchange(module):
 
 
 class MemoryNetDeploy(nn.Module):
-    """MemoryNet for inference alone: the same function, made from trained weights.
+    """Inference form of MemoryNet.
 
-    Its blocks hold less at a time and its 3x3 convolutions multiply half as often (:class:`FastConv3x3`, in float32 on
-    a CPU). ``.to(torch.bfloat16)`` halves memory and, where the processor supports it, time, at bfloat16's accuracy
-    (the picture itself stays as it is).
+    Blocks process rows in strips, and 3x3 convolutions need half of the multiplications (:class:`FastConv3x3`, in
+    float32 on a CPU). ``.to(torch.bfloat16)`` halves memory and, where the processor supports it, time, at the accuracy
+    of bfloat16 (the image itself keeps its type).
 
     Args:
-        net (MemoryNet): Trained network; a copy of its weights is taken.
+        net (MemoryNet): Trained network. Its weights are copied.
     """
 
     def __init__(self, net):
@@ -107,18 +160,12 @@ class MemoryNetDeploy(nn.Module):
         self.size_multiple = net.size_multiple
         self.net = copy.deepcopy(net)
         _exchange(self.net)
-        self.net.stage3_orsnet.register_forward_pre_hook(give_back_memory)  # here most is held
+        self.net.stage3_orsnet.register_forward_pre_hook(give_back_memory)  # memory peaks here
         self.eval().requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, x):
-        """
-        Args:
-            x (Tensor): (N, C, H, W), RGB or gray, 0 to 1, of any size.
-
-        Returns:
-            Tensor: The restored picture, of x's shape and type.
-        """
+        """Restore an image (N, C, H, W), in [0, 1], of any size; the result has the shape and type of ``x``."""
         if x.device.type == 'cpu':
             keep_freed_memory()
         return self.net(x).to(x.dtype)

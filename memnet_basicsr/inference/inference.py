@@ -2,6 +2,7 @@ import contextlib
 import torch
 from dataclasses import dataclass, fields
 
+from .. import fast
 from ..errors import UsageError
 from .ensemble import restore_by_ensemble
 from .local_statistics import LocalStatistics
@@ -88,20 +89,19 @@ class Inference:
     def prepare(self, net):
         """The network in the form in which it is applied fastest, for as long as its weights stay as they are.
 
-        That is a copy made by its method ``deploy()``, which for bfloat16 holds its weights in bfloat16 (autocast would
-        convert them at every call); a network without that method as it is. Nothing is changed in ``net``, and nothing
-        drawn from random generators.
+        That is the form of :func:`memnet_basicsr.fast.inference`, in bfloat16 for ``precision='bf16'`` (autocast would
+        convert the weights at every call). A network without such a form is returned as it is. ``net`` does not
+        change, and no random numbers are drawn.
 
         Args:
             net (nn.Module): Network; may be in training mode.
 
         Returns:
-            nn.Module: What to call this with; ``net`` itself with ``deploy=False``.
+            nn.Module: Network to pass to :meth:`__call__`; ``net`` itself with ``deploy=False``.
         """
-        make = getattr(net, 'deploy', None)
-        if not self.deploy or not callable(make):  # some networks have a flag of this name
+        if not self.deploy:
             return net
-        return make().to(torch.bfloat16) if self.precision == 'bf16' else make()
+        return fast.inference(net, torch.bfloat16 if self.precision == 'bf16' else None)
 
     @torch.no_grad()
     def __call__(self, net, lq):

@@ -47,7 +47,7 @@ class Restorer:
     are averaged.
 
     Args:
-        net (nn.Module): Network; where it has ``deploy()``, what that returns is used.
+        net (nn.Module): Network; its form for inference is used, see :mod:`memnet_basicsr.fast`.
         description (dict): What the network is for, see :func:`describe`.
         inference (Inference | None): Tiles, precision, ...; None for the defaults. Default: None.
         device (str | torch.device | None): Where to compute; None takes the GPU where there is one. Default: None.

@@ -3,7 +3,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from basicsr.utils.registry import LOSS_REGISTRY
-from ..errors import UsageError
 
 
 def pull_push_loss(restored, clean, degraded, temperature=0.1):
@@ -32,7 +31,7 @@ def class_loss(restored, clean, degraded, temperature=0.1):
         temperature (float): Above 0. Default: 0.1.
 
     Raises:
-        UsageError: N is 1: a class of one has no other member.
+        ValueError: N is 1: a class of one has no other member.
     """
     num = _at_least_two(restored)
     feat = F.normalize(torch.cat([restored, clean, degraded]), dim=1)
@@ -51,7 +50,7 @@ def global_local_loss(global_feat, local_feat, temperature=0.1):
         temperature (float): Above 0. Default: 0.1.
 
     Raises:
-        UsageError: N is 1.
+        ValueError: N is 1.
     """
     num = _at_least_two(global_feat)
     logits = torch.einsum('id,jdhw->jihw', F.normalize(global_feat, dim=1), F.normalize(local_feat, dim=1))
@@ -61,7 +60,7 @@ def global_local_loss(global_feat, local_feat, temperature=0.1):
 
 def _at_least_two(feat):
     if len(feat) < 2:
-        raise UsageError('ThreeClassContrastiveLoss: the encoder needs batches of 2 pictures or more; raise '
+        raise ValueError('ThreeClassContrastiveLoss: the encoder needs batches of 2 pictures or more; raise '
                          'batch_size_per_gpu, or set encoder_weight and local_weight to 0')
     return len(feat)
 
@@ -85,13 +84,13 @@ class ThreeClassContrastiveLoss(nn.Module):
         temperature (float): Above 0; the smaller, the more the hardest negative counts. Default: 0.1.
 
     Raises:
-        UsageError: A temperature of 0 or less; an encoder's term with a batch of 1.
+        ValueError: A temperature of 0 or less; an encoder's term with a batch of 1.
     """
 
     def __init__(self, restorer_weight=1.0, encoder_weight=1.0, local_weight=0.0, temperature=0.1):
         super().__init__()
         if temperature <= 0:
-            raise UsageError(f'ThreeClassContrastiveLoss: temperature must be above 0, got {temperature}')
+            raise ValueError(f'ThreeClassContrastiveLoss: temperature must be above 0, got {temperature}')
         self.restorer_weight = restorer_weight
         self.encoder_weight = encoder_weight
         self.local_weight = local_weight

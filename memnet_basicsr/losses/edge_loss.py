@@ -4,7 +4,6 @@ from torch.nn import functional as F
 
 from basicsr.losses.basic_loss import charbonnier_loss
 from basicsr.utils.registry import LOSS_REGISTRY
-from ..errors import UsageError
 
 
 def laplacian(img):
@@ -45,13 +44,13 @@ class EdgeLoss(nn.Module):
             Default: 1e-3.
 
     Raises:
-        UsageError: An unknown reduction.
+        ValueError: An unknown reduction.
     """
 
     def __init__(self, loss_weight=1.0, reduction='mean', eps=1e-3):
         super().__init__()
         if reduction not in ('none', 'mean', 'sum'):
-            raise UsageError(f"EdgeLoss: reduction must be 'none', 'mean' or 'sum', got '{reduction}'")
+            raise ValueError(f"EdgeLoss: reduction must be 'none', 'mean' or 'sum', got '{reduction}'")
         self.loss_weight = loss_weight
         self.reduction = reduction
         self.eps = eps

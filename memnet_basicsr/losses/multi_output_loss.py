@@ -1,7 +1,6 @@
 from torch import nn
 
 from basicsr.utils.registry import LOSS_REGISTRY
-from ..errors import UsageError
 
 
 @LOSS_REGISTRY.register()
@@ -15,7 +14,7 @@ class MultiOutputLoss(nn.Module):
             MemNet (alpha = 1 / (M + 1)). Default: False.
 
     Raises:
-        UsageError: No losses; another number of outputs than weights.
+        ValueError: No losses; another number of outputs than weights.
     """
 
     def __init__(self, losses, output_weights=None, average=False):
@@ -23,7 +22,7 @@ class MultiOutputLoss(nn.Module):
 
         super().__init__()
         if not losses:
-            raise UsageError('MultiOutputLoss: losses must list at least one loss')
+            raise ValueError('MultiOutputLoss: losses must list at least one loss')
         self.losses = nn.ModuleList([build_loss(v) for v in losses])
         self.names = self._names([v['type'] for v in losses])
         self.output_weights = output_weights
@@ -42,16 +41,20 @@ class MultiOutputLoss(nn.Module):
             dict[str, Tensor]: Scalars whose sum is the loss.
         """
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        weights = self.output_weights or [1.0] * len(outputs)
-        if len(weights) != len(outputs):
-            raise UsageError(
-                f'MultiOutputLoss: {len(weights)} output_weights for {len(outputs)} outputs of the network')
+        weights = self.weights_of(len(outputs))
         extra = {} if weight is None else {'weight': weight}
-        scale = 1 / len(outputs) if self.average else 1
         return {
-            name: sum(scale * v * loss(output, target, **extra) for v, output in zip(weights, outputs) if v)
+            name: sum(v * loss(output, target, **extra) for v, output in zip(weights, outputs) if v)
             for name, loss in zip(self.names, self.losses)
         }
+
+    def weights_of(self, num_outputs):
+        """Weight of each output, final output first."""
+        weights = self.output_weights or [1.0] * num_outputs
+        if len(weights) != num_outputs:
+            raise ValueError(
+                f'MultiOutputLoss: {len(weights)} output_weights for {num_outputs} outputs of the network.')
+        return [v / num_outputs for v in weights] if self.average else weights
 
     def forward(self, outputs, target, weight=None):
         """

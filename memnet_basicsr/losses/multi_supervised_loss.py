@@ -1,59 +1,45 @@
-from torch import nn as nn
-from torch.nn import functional as F
-
 from basicsr.utils.registry import LOSS_REGISTRY
-from ..errors import UsageError
-
-
-def multi_supervised_loss(pred, target, alpha=None, reduction='mean'):
-    """Half the squared error of the final output and, weighted, of the supervised ones; see MultiSupervisedLoss."""
-    final, *supervised = pred if isinstance(pred, (list, tuple)) else [pred]
-    scale = 0.5 if reduction == 'mean' else 0.5 / target.shape[0]
-    loss = scale * F.mse_loss(final, target, reduction=reduction)
-    if not supervised:
-        return loss
-    if alpha is None:
-        alpha = 1 / (len(supervised) + 1)
-    others = sum(F.mse_loss(output, target, reduction=reduction) for output in supervised)
-    return alpha * loss + (1 - alpha) / len(supervised) * scale * others
+from .multi_output_loss import MultiOutputLoss
 
 
 @LOSS_REGISTRY.register()
-class MultiSupervisedLoss(nn.Module):
-    """Loss of MemNet: A Persistent Memory Network for Image Restoration (https://arxiv.org/abs/1708.02209).
+class MultiSupervisedLoss(MultiOutputLoss):
+    """Loss of MemNet: A Persistent Memory Network for Image Restoration.
 
-    With final output y, supervised outputs y_1..y_M, N pictures in the batch and P numbers (channels, pixels) in each:
+    Ref: https://arxiv.org/abs/1708.02209. With the final output y, supervised outputs y_1, ..., y_M, N images in the
+    batch and P values (channels times pixels) in each image:
 
-    - 'sum' (as released): alpha / (2 N) |gt - y|^2 + (1 - alpha) / (2 M N) sum_m |gt - y_m|^2
-    - 'mean': the same divided by P, that is, half the mean squared errors. Gradients are P times smaller, which
-      matters for gradient clipping and weight decay.
+    - 'sum' (released): alpha / (2 N) |gt - y|^2 + (1 - alpha) / (2 M N) sum_m |gt - y_m|^2
+    - 'mean': the same divided by P, that is, half the mean squared errors. Gradients are P times smaller, which matters
+      for gradient clipping and weight decay.
 
-    A single output y gives |gt - y|^2 / (2 N), and divided by P for 'mean'.
+    A single output y gives |gt - y|^2 / (2 N), divided by P for 'mean'.
 
     Args:
         loss_weight (float): Loss weight. Default: 1.0.
-        alpha (float): Share of the final output, 0 to 1. Default: 1 / (M + 1), all outputs equal.
+        alpha (float | None): Share of the final output, in [0, 1]; None for 1 / (M + 1), all outputs equal.
+            Default: None.
         reduction (str): 'mean' or 'sum'. Default: 'mean'.
 
     Raises:
-        UsageError: If alpha or reduction is none of these.
+        ValueError: If alpha or reduction is none of these.
     """
 
     def __init__(self, loss_weight=1.0, alpha=None, reduction='mean'):
-        super().__init__()
         if reduction not in ('mean', 'sum'):
-            raise UsageError(f"MultiSupervisedLoss: reduction is {reduction!r}; use 'mean' or 'sum'")
+            raise ValueError(f"MultiSupervisedLoss: reduction must be 'mean' or 'sum', but received {reduction!r}.")
         if alpha is not None and not (isinstance(alpha, (int, float)) and 0 <= alpha <= 1):
-            raise UsageError(f'MultiSupervisedLoss: alpha is {alpha!r}; use a number from 0 to 1, '
-                             'or leave it out for 1 / (M + 1)')
-        self.loss_weight = loss_weight
+            raise ValueError(f'MultiSupervisedLoss: alpha must be a number in [0, 1], but received {alpha!r}.')
+        super().__init__([dict(type='MSELoss', loss_weight=loss_weight / 2, reduction=reduction)])
         self.alpha = alpha
         self.reduction = reduction
 
-    def forward(self, pred, target):
-        """
-        Args:
-            pred (list[Tensor] | Tensor): Final output and y_1..y_M, or the final output alone, each (n, c, h, w).
-            target (Tensor): Ground truth, (n, c, h, w).
-        """
-        return self.loss_weight * multi_supervised_loss(pred, target, self.alpha, self.reduction)
+    def weights_of(self, num_outputs):
+        if num_outputs == 1:
+            return [1.0]
+        alpha = 1 / num_outputs if self.alpha is None else self.alpha
+        return [alpha] + [(1 - alpha) / (num_outputs - 1)] * (num_outputs - 1)
+
+    def terms(self, outputs, target, weight=None):
+        terms = super().terms(outputs, target, weight)
+        return {name: v / len(target) for name, v in terms.items()} if self.reduction == 'sum' else terms

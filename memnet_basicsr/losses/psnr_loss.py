@@ -2,7 +2,6 @@ import torch
 from torch import nn
 
 from basicsr.utils.registry import LOSS_REGISTRY
-from ..errors import UsageError
 
 
 @LOSS_REGISTRY.register()
@@ -20,13 +19,13 @@ class PSNRLoss(nn.Module):
             and above) from outweighing the others. Default: 1e-8.
 
     Raises:
-        UsageError: Another reduction; ``toY`` with other than 3 channels.
+        ValueError: Another reduction; ``toY`` with other than 3 channels.
     """
 
     def __init__(self, loss_weight=1.0, reduction='mean', toY=False, eps=1e-8):
         super().__init__()
         if reduction != 'mean':
-            raise UsageError(f"PSNRLoss: reduction must be 'mean', got '{reduction}'")
+            raise ValueError(f"PSNRLoss: reduction must be 'mean', got '{reduction}'")
         self.loss_weight = loss_weight
         self.toY = toY
         self.eps = eps
@@ -40,6 +39,6 @@ class PSNRLoss(nn.Module):
         diff = pred - target
         if self.toY:
             if diff.shape[1] != 3:
-                raise UsageError(f'PSNRLoss: toY needs RGB pictures, got {diff.shape[1]} channels')
+                raise ValueError(f'PSNRLoss: toY needs RGB pictures, got {diff.shape[1]} channels')
             diff = torch.einsum('nchw,c->nhw', diff, diff.new_tensor([65.481, 128.553, 24.966]) / 255)
         return self.loss_weight * 10 * torch.log10(diff.square().flatten(1).mean(1) + self.eps).mean()

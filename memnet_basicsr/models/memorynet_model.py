@@ -8,6 +8,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from ..archs.memory_util import HierarchicalMemory
 from ..engine import checkpoint
+from ..engine.addressing_meter import AddressingMeter
 from ..engine.optim import build_optimizer
 from ..engine.step import TrainStep
 from ..errors import UsageError
@@ -60,6 +61,7 @@ class MemoryNetModel(RestorationModel):
             raise UsageError(f'train: contrast_opt: {type(net).__name__} has no method features; add network_c')
         if self.recording_iter and not self.cri_reconstruction:
             raise UsageError('train: recording_iter needs reconstruction_opt')
+        self.meters = []
         self.memories = [m for m in net.modules() if isinstance(m, HierarchicalMemory)]
         path = self.opt['path'].get('pretrain_network_memory')
         if path and not self.opt['path'].get('resume_state'):
@@ -129,8 +131,7 @@ class MemoryNetModel(RestorationModel):
     def optimize_parameters(self, current_iter):
         self.recording = current_iter <= self.recording_iter
         if current_iter % self.opt['logger']['print_freq'] == 0:
-            for memory in self.memories:
-                memory.measure()
+            self.meters = [AddressingMeter(memory) for memory in self.memories]
         super().optimize_parameters(current_iter)
         if self.cri_contrast and self.net_c is not None and not self.recording:
             self.log_dict.update(self.reduce_loss_dict(self._train_encoder(current_iter)))
@@ -186,9 +187,9 @@ class MemoryNetModel(RestorationModel):
         for i, output in enumerate(outputs, 1):
             gt = self.gt[-len(output):]
             log[f'psnr_{i}'] = float(-10 * torch.log10(((output.float() - gt)**2).mean().clamp(min=1e-12)))
-        for k, memory in enumerate(self.memories):
-            log.update((name if k == 0 else f'{name}_{k}', value) for name, value in memory.measures().items())
-            memory.measure(False)
+        for k, meter in enumerate(self.meters):
+            log.update((name if k == 0 else f'{name}_{k}', value) for name, value in meter.close().items())
+        self.meters = []
         if log.get('l_reconstruction') and 'l_contrast' in log:
             log['contrast_ratio'] = log['l_contrast'] / log['l_reconstruction']
         self._warn_of_failures(log)

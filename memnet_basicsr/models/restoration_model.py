@@ -9,7 +9,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
-from ..analysis import training_figures
+from .. import fast
 from ..engine import checkpoint
 from ..engine.distributed import gather
 from ..engine.json_lines import count_lines, keep_lines
@@ -43,6 +43,7 @@ class RestorationModel(SRModel):
                 Default: False.
             channels_last (bool): Memory format of the network. Default: False.
             compile (bool | str): ``torch.compile`` the network, with that backend if it is named. Default: False.
+            recompute (bool): Blocks of MemoryNet save less and recompute it in the backward pass. Default: False.
             sync_batchnorm (bool): BatchNorm over all processes (GPUs only). Default: False.
             keep_last (int): Keep only so many training states and their networks. Default: all.
             optim_g.type (str): Any optimiser of ``torch.optim``; ``bias_lr_mult``: factor for the biases of
@@ -75,6 +76,8 @@ class RestorationModel(SRModel):
 
     def model_to_device(self, net):
         train_opt = self.opt.get('train') or {}
+        if self.is_train:
+            net = fast.training(net, recompute=train_opt.get('recompute', False))
         if self.is_train and train_opt.get('channels_last'):
             net = net.to(memory_format=torch.channels_last)
         if self.is_train and train_opt.get('sync_batchnorm') and self.opt['dist']:
@@ -129,7 +132,12 @@ class RestorationModel(SRModel):
         losses = OrderedDict()
         if self.cri_pix:
             terms = getattr(self.cri_pix, 'terms', None)  # each part of a loss of several parts is logged
-            parts = terms(self.output, gt) if terms else {'pix': self.cri_pix(self.output, gt)}
+            try:
+                parts = terms(self.output, gt) if terms else {'pix': self.cri_pix(self.output, gt)}
+            except ValueError as error:
+                raise UsageError(f'train: pixel_opt: {error}') from None
+            if len(parts) == 1:
+                parts = {'pix': next(iter(parts.values()))}
             losses.update((f'l_{name}', v) for name, v in parts.items())
         if self.cri_perceptual:
             final = self.output[0] if isinstance(self.output, list) else self.output
@@ -207,7 +215,8 @@ class RestorationModel(SRModel):
                 except StopAsked as asked:
                     self._leave(current_iter, asked.args[0])
             if tb_logger and name == next(iter(self._validation_sets())):  # once for all sets
-                for key, value in training_figures(self.net_to_validate()).items():
+                figures = getattr(self.net_to_validate(), 'training_figures', dict)
+                for key, value in figures().items():
                     tb_logger.add_scalar(f'figures/{key}', value, current_iter)
             self.validated[name] = current_iter
         if self.pending and not self._missing(self.pending[1]):

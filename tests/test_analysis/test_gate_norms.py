@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from memnet_basicsr.analysis import training_figures
 from memnet_basicsr.analysis.memory.gate_norms import gate_norms, mean_norms
 from memnet_basicsr.archs.memnet_arch import MemNet
 
@@ -67,16 +66,3 @@ def test_mean_of_each_kind():
     norms = {'B0': np.array([1., 3.]), 'B1': np.array([5., 7.]), 'H1': np.array([1., 1.]), 'H2': np.array([2., 4.])}
     assert mean_norms(norms) == {'long-term': 4, 'short-term': 1, 'last recursion': 3}
     assert mean_norms({'H2': np.array([2., 4.])}) == {'last recursion': 3}
-
-
-def test_training_figures():
-    net = hand_set().train()
-    figures = training_figures(net)
-    assert all(type(v) is float for v in figures.values())
-    assert figures['ensemble_weight/y2'] == pytest.approx(1 / 3)
-    assert figures['gate_norm_long-term/block2'] == pytest.approx(2 * 2 * 4.5)  # channels 1..8
-    assert figures['gate_norm_short-term/block1'] == pytest.approx(2 * 8.5)  # channels 5..12
-    assert figures['gate_norm_last_recursion/block1'] == pytest.approx(2 * 14.5)  # channels 13..16
-    assert len(figures) == 3 + 3 * 3 and net.training
-    assert not any(name.startswith('ensemble') for name in training_figures(hand_set(multi_supervised=False)))
-    assert training_figures(torch.nn.Conv2d(1, 1, 3)) == {}

@@ -4,9 +4,8 @@ import pytest
 import torch
 from os import path as osp
 
-from memnet_basicsr.archs.memnet_arch import MemNet, PreActConv
-from memnet_basicsr.errors import UsageError
-from memnet_basicsr.fast import memnet_deploy, winograd_util
+from memnet_basicsr import fast
+from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.inference.memnet_caffe import convert_caffe_blobs
 from tests.reference.memnet_plain import PlainMemNet
 
@@ -109,7 +108,7 @@ def test_published_vector():
         x = torch.from_numpy(data['input'])
         with torch.no_grad():
             np.testing.assert_allclose(net(x), data['output'], rtol=0, atol=1e-5)
-            np.testing.assert_allclose(net.deploy()(x), data['output'], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(fast.inference(net)(x), data['output'], rtol=0, atol=1e-5)
             net.training = True  # all outputs, while the BatchNorms use their stored statistics
             outputs = net(x)
         assert len(outputs) == 3
@@ -171,22 +170,6 @@ def test_evaluation_equals_plain(variant):
         assert torch.equal(value, before[name]), name
 
 
-def test_gate_is_one_batchnorm_and_convolution_of_the_concatenation():
-    torch.manual_seed(0)
-    gate = randomize(PreActConv(12, 4, 1))
-    plain = copy.deepcopy(gate)
-    sources = [torch.rand(2, c, 5, 4) for c in (3, 4, 5)]
-    out, start = None, 0
-    for source in sources:
-        out = gate(source, start, out)
-        start += source.shape[1]
-    expected = plain.conv(plain.norm(torch.cat(sources, 1)).relu())
-    torch.testing.assert_close(out, expected, rtol=0, atol=1e-5)
-    for value, other in zip(gate.buffers(), plain.buffers()):
-        torch.testing.assert_close(value, other, rtol=0, atol=1e-6)
-    assert gate.norm.num_batches_tracked == 1
-
-
 def test_float32_gradients_equal_plain():
     torch.manual_seed(0)
     net = MemNet(num_feat=16, num_block=3, num_recursion=3)
@@ -199,89 +182,6 @@ def test_float32_gradients_equal_plain():
         if name == 'recon_conv.bias' or not ('conv' in name and name.endswith('.bias')):  # those are rounding alone
             scale = q.grad.abs().max()
             torch.testing.assert_close(p.grad / scale, q.grad / scale, rtol=0, atol=1e-4, msg=name)
-
-
-def test_form_for_torch_compile(monkeypatch):
-    """Under torch.compile ordinary operations stand in for the autograd function."""
-    torch.manual_seed(0)
-    net = MemNet(**SMALL).double()
-    other = copy.deepcopy(net)
-    x = torch.rand(3, 1, 8, 8, dtype=torch.float64)
-    sum(y.square().sum() for y in net(x)).backward()
-    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
-    sum(y.square().sum() for y in other(x)).backward()
-    for p, q in zip(net.parameters(), other.parameters()):
-        torch.testing.assert_close(p.grad, q.grad, rtol=1e-8, atol=1e-9)
-    for p, q in zip(net.buffers(), other.buffers()):
-        torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-10)
-
-
-def test_keeps_no_activation_that_is_cheap_to_recompute():
-    """Kept for the backward pass: the input of each BatchNorm. The plain form also keeps what each ReLU returns."""
-    net, plain = pair()
-    x = torch.rand(2, 1, 12, 12, dtype=torch.float64)
-
-    def kept(module):
-        sizes = {}
-
-        def pack(tensor):
-            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            outputs = module(x)
-        parameters = {p.untyped_storage().data_ptr() for p in module.parameters()}
-        del outputs
-        return sum(size for pointer, size in sizes.items() if pointer not in parameters)
-
-    assert kept(net) < 0.45 * kept(plain)
-
-
-@pytest.mark.parametrize('size', [(1, 1), (1, 7), (31, 31), (17, 40)])
-def test_any_size(size):
-    net = randomize(MemNet(**SMALL)).eval()
-    x = torch.rand(1, 1, *size)
-    with torch.no_grad():
-        y = net(x)
-        assert y.shape == x.shape
-        torch.testing.assert_close(net.deploy()(x), y, rtol=0, atol=1e-5)
-    net.train()
-    assert [tuple(v.shape) for v in net(torch.rand(2, 1, *size))] == [(2, 1, *size)] * 4
-
-
-@pytest.mark.parametrize('variant', VARIANTS)
-@pytest.mark.parametrize('strip_pixels', [80, 10**6])
-def test_deploy_equals_evaluation(variant, strip_pixels, monkeypatch):
-    monkeypatch.setattr(memnet_deploy, 'STRIP_PIXELS', strip_pixels)
-    monkeypatch.setattr(winograd_util, 'LEAST_PIXELS', strip_pixels)  # rows combined, or not
-    monkeypatch.setattr(winograd_util, 'MOST_PIXELS', strip_pixels)
-    torch.manual_seed(0)
-    net = randomize(MemNet(**{**SMALL, **VARIANTS[variant]})).eval()
-    x = torch.rand(2, net.fenet.conv.in_channels, 37, 10)  # four strips of rows, or one
-    deployed = net.deploy()
-    with torch.no_grad():
-        expected = net(x)
-        exact = copy.deepcopy(net).double()(x.double())
-    torch.testing.assert_close(copy.deepcopy(net).double().deploy()(x.double()), exact, rtol=1e-10, atol=1e-10)
-    size = expected.abs().max()  # these random networks amplify
-    torch.testing.assert_close(deployed(x) / size, expected / size, rtol=0, atol=1e-5)
-    half = deployed.to(torch.bfloat16)(x)
-    assert half.dtype == torch.float32
-    assert (half - expected).std() < 0.05 * (expected - x).std()
-
-
-def test_deploy_leaves_the_network_alone():
-    net = randomize(MemNet(**SMALL))
-    before = copy.deepcopy(net.state_dict())
-    deployed = net.deploy()
-    assert net.training and not deployed.training and not any(p.requires_grad for p in deployed.parameters())
-    x = torch.rand(1, 1, 9, 9)
-    expected = deployed(x)
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    with torch.no_grad():
-        for p in net.parameters():
-            p.zero_()
-    assert torch.equal(deployed(x), expected)
 
 
 def test_supervise_final():
@@ -303,39 +203,7 @@ def test_result_is_the_weighted_sum():
     torch.testing.assert_close(result, torch.einsum('m,mnchw->nchw', net.ensemble_weight, torch.stack(outputs)))
 
 
-def test_reload(tmp_path):
-    net = randomize(MemNet(**SMALL)).eval()
-    torch.save(net.state_dict(), tmp_path / 'net.pth')
-    other = MemNet(**SMALL).eval()
-    other.load_state_dict(torch.load(tmp_path / 'net.pth', weights_only=True))
-    x = torch.rand(1, 1, 9, 9)
-    with torch.no_grad():
-        assert torch.equal(net(x), other(x))
-
-
-def test_autocast():
-    torch.manual_seed(0)
-    net = MemNet(**SMALL)
-    reference = copy.deepcopy(net)
-    x = torch.rand(4, 1, 12, 12)
-    with torch.autocast('cpu', torch.bfloat16):
-        outputs = net(x)
-    expected = reference(x)
-    for ys in (outputs, expected):
-        sum(y.float().square().mean() for y in ys).backward()
-    for y, other in zip(outputs, expected):
-        torch.testing.assert_close(y.float(), other, rtol=0.05, atol=0.05)
-    for (name, p), q in zip(net.named_parameters(), reference.parameters()):
-        assert p.grad.dtype == torch.float32 and torch.isfinite(p.grad).all(), name
-        if p.dim() == 4:
-            assert torch.cosine_similarity(p.grad.flatten(), q.grad.flatten(), dim=0) > 0.98, name
-
-
 @pytest.mark.parametrize('kwargs, word', [
-    ({
-        'num_in_ch': 1,
-        'num_out_ch': 3
-    }, 'num_out_ch'),
     ({
         'supervise': 'last'
     }, 'supervise'),
@@ -347,12 +215,35 @@ def test_autocast():
     }, 'num_recursion'),
 ])
 def test_bad_arguments(kwargs, word):
-    with pytest.raises(UsageError, match=word):
+    with pytest.raises(ValueError, match=word):
         MemNet(**kwargs)
 
 
-def test_refuses_what_it_would_compute_otherwise():
-    net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(MemNet(num_feat=4, num_block=1, num_recursion=1))
-    with pytest.raises(UsageError, match='sync_batchnorm'):
-        net.train()(torch.rand(2, 1, 8, 8))
-    assert net.eval()(torch.rand(1, 1, 8, 8)).shape == (1, 1, 8, 8)
+def test_unshuffle_is_the_network_on_unshuffled_images():
+    """The same weights as a network of 4 times the channels, between pixel-unshuffle and pixel-shuffle."""
+    net = randomize(MemNet(num_in_ch=1, unshuffle=2, **SMALL)).eval()
+    inner = MemNet(num_in_ch=4, **SMALL).eval()
+    inner.load_state_dict(net.state_dict())
+    x = torch.rand(2, 1, 10, 6)
+    with torch.no_grad():
+        expected = torch.nn.functional.pixel_shuffle(inner(torch.nn.functional.pixel_unshuffle(x, 2)), 2)
+        torch.testing.assert_close(net(x), expected)
+        padded = torch.cat([x, x[..., -1:]], 3)
+        torch.testing.assert_close(net(torch.cat([padded[..., :7]], 3))[..., :4], net(padded[..., :7])[..., :4])
+
+
+def test_training_figures():
+    net = MemNet(num_feat=2, num_block=2, num_recursion=2)
+    with torch.no_grad():
+        for block in net.memory_blocks:  # channel c has the norm 5 (c + 1)
+            count = block.gate.conv.in_channels
+            block.gate.conv.weight[0, :, 0, 0], block.gate.conv.weight[1, :, 0,
+                                                                       0] = 3 * (torch.arange(count) + 1.), 4 * (
+                                                                           torch.arange(count) + 1.)
+    figures = net.training_figures()
+    assert figures == pytest.approx({'ensemble_weight/y1': 0.5, 'ensemble_weight/y2': 0.5,
+                                     'gate_norm/block1_source0': 7.5, 'gate_norm/block1_source1': 17.5,
+                                     'gate_norm/block1_source2': 27.5, 'gate_norm/block2_source0': 7.5,
+                                     'gate_norm/block2_source1': 17.5, 'gate_norm/block2_source2': 27.5,
+                                     'gate_norm/block2_source3': 37.5})  # yapf: disable
+    assert not any('ensemble' in v for v in MemNet(num_block=1, multi_supervised=False).training_figures())

@@ -3,7 +3,6 @@ import torch
 from copy import deepcopy
 
 from basicsr.archs import build_network
-from memnet_basicsr.errors import UsageError
 
 BACKBONES = {
     'EDSR': (dict(type='EDSR', num_in_ch=3, num_out_ch=3, num_feat=8, num_block=2, upscale=2), ['body.*'], 2),
@@ -84,7 +83,7 @@ def test_reconstructs_clean_pictures(name):
     assert found.shape == x.shape
     (found - x).square().mean().backward()
     assert net.memory.weight.grad.abs().sum() > 0
-    with pytest.raises(UsageError, match='reconstruction: true'):
+    with pytest.raises(ValueError, match='reconstruction: true'):
         build(name)[0].reconstruct(x)
 
 
@@ -95,5 +94,5 @@ def test_levels_are_given_in_order():
 
 def test_wrong_names_list_near_ones():
     backbone = BACKBONES['EDSR'][0]
-    with pytest.raises(UsageError, match=r"no submodule 'bodi.0'; near: body.0"):
+    with pytest.raises(ValueError, match=r"no submodule 'bodi.0'; near: body.0"):
         build_network(dict(type='MemoryAugmented', backbone=backbone, insert_after='bodi.0'))

@@ -15,6 +15,7 @@ from basicsr.utils import rgb2ycbcr, ycbcr2bgr
 from memnet_basicsr.engine.images import colour_image, error_image, panel, to_image
 from memnet_basicsr.engine.stop import StopAsked
 from memnet_basicsr.engine.validation import Validation
+from memnet_basicsr.fast import forms
 from memnet_basicsr.metrics import calculate_lab_error
 from tests.test_engine.tiny_runs import (TinyNetForTests, assert_same, batch, model_options, options, write_options,
                                          write_pictures)
@@ -270,8 +271,9 @@ def test_the_form_for_inference_is_validated(validate, tmp_path, monkeypatch, ne
         model.optimize_parameters(i)
 
     step(1)
-    made, deploy = [], type(model.net_g_ema).deploy
-    monkeypatch.setattr(type(model.net_g_ema), 'deploy', lambda net: made.append(net) or deploy(net))
+    made, cls = [], type(model.net_g_ema)
+    form = forms.INFERENCE[cls]
+    monkeypatch.setitem(forms.INFERENCE, cls, lambda net: made.append(net) or form(net))
     for i in (2, 3):
         torch.manual_seed(i)
         before = copy.deepcopy([model.net_g.state_dict(), model.net_g_ema.state_dict()])

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn as nn
 
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.fast import forms
 from memnet_basicsr.inference import Inference
 from memnet_basicsr.inference.ensemble import restore_by_ensemble
 from memnet_basicsr.inference.local_statistics import LocalStatistics, window_mean
@@ -303,7 +304,7 @@ def test_contradictions_are_refused_in_one_line(options):
 
 
 class Doubling(nn.Module):
-    """x + 2 * weight * x; its form for inference notes how it was called."""
+    """x + 2 * weight * x; records how it was called."""
 
     def __init__(self):
         super().__init__()
@@ -314,15 +315,17 @@ class Doubling(nn.Module):
         self.calls.append((self.scale.dtype, torch.is_autocast_enabled('cpu')))
         return x + (2 * self.scale * x.to(self.scale.dtype)).float()
 
-    def deploy(self):
-        net = Doubling().eval()
-        net.load_state_dict(self.state_dict())
-        return net
+
+def inference_form(net):
+    form = Doubling().eval()
+    form.load_state_dict(net.state_dict())
+    return form
 
 
 @pytest.mark.parametrize('precision, dtype, autocast', [('fp32', torch.float32, False), ('bf16', torch.bfloat16, False),
                                                         ('fp16', torch.float32, True)])
-def test_prepared_network_holds_what_it_computes_in(precision, dtype, autocast):
+def test_prepared_network_holds_what_it_computes_in(precision, dtype, autocast, monkeypatch):
+    monkeypatch.setitem(forms.INFERENCE, Doubling, inference_form)
     net, inference = Doubling(), Inference(precision=precision)
     ready = inference.prepare(net)
     assert ready is not net and net.training and net.scale.dtype == torch.float32
@@ -334,8 +337,6 @@ def test_prepared_network_holds_what_it_computes_in(precision, dtype, autocast):
 def test_what_cannot_or_may_not_be_prepared():
     net = Doubling()
     assert Inference(deploy=False).prepare(net) is net
-    flagged = ConvNet()
-    flagged.deploy = False  # as RepVGG and its like have it
-    assert Inference().prepare(flagged) is flagged
+    assert Inference().prepare(net) is net
     with pytest.raises(UsageError, match='deploy: 1 is neither true nor false'):
         Inference(deploy=1)

@@ -6,6 +6,7 @@ from scipy.ndimage import uniform_filter
 from basicsr.utils import rgb2ycbcr, ycbcr2rgb
 from basicsr.utils.matlab_functions import imresize
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.fast import forms
 from memnet_basicsr.inference import load_restorer
 from memnet_basicsr.inference.color import rgb_to_ycbcr, ycbcr_to_rgb
 
@@ -215,14 +216,14 @@ def test_local_statistics_of_the_description_are_used(make_weights):
     assert restore.inference.local_statistics == 64
 
 
-def test_deploy_is_used_once(make_weights, blur_net, monkeypatch):
+def test_inference_form_is_built_once(make_weights, blur_net, monkeypatch):
     made = []
 
-    def deploy(self):
-        made.append(self)
+    def form(net):
+        made.append(net)
         return blur_net()
 
-    monkeypatch.setattr(blur_net, 'deploy', deploy, raising=False)
+    monkeypatch.setitem(forms.INFERENCE, blur_net, form)
     restore = load_restorer(make_weights(offset=0.5), device='cpu')
     assert restore(np.zeros((4, 4))).max() == 0 and restore(np.zeros((4, 4))).max() == 0
     assert len(made) == 1 and not made[0].training

@@ -7,7 +7,6 @@ from torch.nn import functional as F
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from memnet_basicsr.archs.contrast_arch import ContrastEncoder
-from memnet_basicsr.errors import UsageError
 from memnet_basicsr.losses.contrastive_loss import class_loss, global_local_loss, pull_push_loss
 
 
@@ -88,7 +87,7 @@ def test_terms_and_switches():
     torch.testing.assert_close(terms['contrast_local'], 0.5 * sum(global_local_loss(*v) for v in values) / 3)
     off = build_loss(dict(type='ThreeClassContrastiveLoss', restorer_weight=0, encoder_weight=0))
     assert off(*values) == {} and off(*values, role='encoder') == {}
-    with pytest.raises(UsageError, match='temperature'):
+    with pytest.raises(ValueError, match='temperature'):
         build_loss(dict(type='ThreeClassContrastiveLoss', temperature=0))
 
 
@@ -96,7 +95,7 @@ def test_a_batch_of_one():
     one = (torch.randn(1, 8), torch.randn(1, 8, 2, 2))
     loss = build_loss(dict(type='ThreeClassContrastiveLoss', local_weight=1.))
     assert torch.isfinite(loss(one, one, one)['contrast'])
-    with pytest.raises(UsageError, match='batch_size_per_gpu'):
+    with pytest.raises(ValueError, match='batch_size_per_gpu'):
         loss(one, one, one, role='encoder')
 
 

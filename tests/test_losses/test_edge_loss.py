@@ -4,7 +4,6 @@ import torch
 from scipy import ndimage
 
 from basicsr.losses import build_loss
-from memnet_basicsr.errors import UsageError
 from memnet_basicsr.losses.edge_loss import EdgeLoss, laplacian
 
 
@@ -57,5 +56,5 @@ def test_weight_and_gradient():
 
 def test_registered_and_refuses():
     assert isinstance(build_loss(dict(type='EdgeLoss')), EdgeLoss)
-    with pytest.raises(UsageError, match='median'):
+    with pytest.raises(ValueError, match='median'):
         EdgeLoss(reduction='median')

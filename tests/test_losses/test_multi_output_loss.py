@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from basicsr.losses import build_loss
-from memnet_basicsr.errors import UsageError
 from memnet_basicsr.losses.edge_loss import EdgeLoss
 
 LOSSES = [dict(type='L1Loss', loss_weight=2.0), dict(type='EdgeLoss', loss_weight=0.05)]
@@ -64,7 +63,7 @@ def test_memnet_multi_supervision():
 
 def test_refuses():
     outputs, target = values()
-    with pytest.raises(UsageError, match='2 output_weights for 3 outputs'):
+    with pytest.raises(ValueError, match='2 output_weights for 3 outputs'):
         make(output_weights=[1, 1])(outputs, target)
-    with pytest.raises(UsageError, match='losses'):
+    with pytest.raises(ValueError, match='losses'):
         make(losses=[])

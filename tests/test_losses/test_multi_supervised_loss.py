@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from memnet_basicsr.archs.memnet_arch import MemNet
-from memnet_basicsr.errors import UsageError
 from memnet_basicsr.losses.multi_supervised_loss import MultiSupervisedLoss
 
 
@@ -84,5 +83,5 @@ def test_trains_memnet(multi_supervised):
     }, 'reduction'),
 ])
 def test_bad_arguments(kwargs, word):
-    with pytest.raises(UsageError, match=word):
+    with pytest.raises(ValueError, match=word):
         MultiSupervisedLoss(**kwargs)

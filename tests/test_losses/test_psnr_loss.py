@@ -3,7 +3,6 @@ import torch
 
 from basicsr.losses import build_loss
 from basicsr.metrics import calculate_psnr
-from memnet_basicsr.errors import UsageError
 
 
 @pytest.mark.parametrize('to_y', [False, True])
@@ -24,7 +23,7 @@ def test_equal_pictures_are_finite():
 
 
 def test_refuses():
-    with pytest.raises(UsageError, match='sum'):
+    with pytest.raises(ValueError, match='sum'):
         build_loss(dict(type='PSNRLoss', reduction='sum'))
-    with pytest.raises(UsageError, match='1 channels'):
+    with pytest.raises(ValueError, match='1 channels'):
         build_loss(dict(type='PSNRLoss', toY=True))(torch.rand(1, 1, 4, 4), torch.rand(1, 1, 4, 4))

@@ -205,7 +205,7 @@ def test_memory_of_another_training(tmp_path):
         value.data.add_(1)
     other.save(0, 1)
     opt = options(tmp_path, network=deepcopy(NETWORK))
-    opt['network_g']['memory_opt']['frozen'] = True
+    opt['network_g'].update(type='MemoryNetControl', frozen=True)
     opt['path']['pretrain_network_memory'] = str(tmp_path / 'net_g_1.pth')
     torch.manual_seed(9)
     model = build_model(opt)
@@ -259,7 +259,7 @@ def test_the_memory_can_learn_faster(tmp_path):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(network=dict(NETWORK, memory_opt=dict(NETWORK['memory_opt'], frozen=True)), memory_lr_mult=2),
+    (dict(network=dict(NETWORK, type='MemoryNetControl', frozen=True), memory_lr_mult=2),
      'no memory that is trained'),
     (dict(network=dict(type='MSRResNet', num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=2)),
      'MSRResNet has no method reconstruct'),

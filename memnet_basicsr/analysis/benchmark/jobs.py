@@ -9,6 +9,7 @@ from os import path as osp
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ... import fast
 from ...archs.memnet_arch import MemNet
 from ...archs.memorynet_arch import MemoryNet
 from ...errors import UsageError
@@ -114,9 +115,8 @@ def build_network(job):
     if job.network == 'memorynet':
         options['memory'] = job.memory
     if job.form in (OURS, OURS_DEPLOY, OURS_RECOMPUTE, OURS_COMPILED):
-        if job.form == OURS_RECOMPUTE:
-            options['recompute'] = True
-        return (MemNet if job.network == 'memnet' else MemoryNet)(**options)
+        net = (MemNet if job.network == 'memnet' else MemoryNet)(**options)
+        return fast.training(net, recompute=job.form == OURS_RECOMPUTE)
     if job.memory == 'feature':
         options['memory'] = 'none'  # the plain network does not have it: the backbone is what to compare with
     return load_plain(job.network, job.reference)(**options)
@@ -133,7 +133,7 @@ def _place(net, job):
 def _inference_run(job):
     net = build_network(job).eval()
     if job.form == OURS_DEPLOY:
-        net = net.deploy()
+        net = fast.inference(net)
     net, x = _place(net, job)
     dtype = DTYPES[job.precision]
     net = net.to(dtype)  # for all forms alike; autocast would convert the weights at every call
