@@ -31,6 +31,8 @@ class DegradedImageDataset(data.Dataset):
             gt_size (int): Side of a training patch in pixels; smaller pictures are reflect-padded. Training only.
             use_hflip (bool): Random horizontal flips. Training only. Default: False.
             use_rot (bool): Random vertical flips and transpositions. Training only. Default: False.
+            gray_prob (float): With ``color: rgb``, share of training samples that are degraded as luminance and then
+                repeated to three channels, so that the network also restores gray images. Default: 0.
             noise_seed (int): Another seed gives other validation noise. Default: 0.
             scale (int): The network's scale, which BasicSR copies here; must be 1 where it is given.
             <level option> (number | list): Level of the degradation. Training draws one of a list for each sample;
@@ -56,7 +58,7 @@ class DegradedImageDataset(data.Dataset):
         self.training = opt.get('phase', 'train') == 'train'
         self.range = self._parse_range()
         self.levels = self._parse_levels() if self.range is None else self.range
-        self.clean_prob = self.probability('clean_prob')
+        self.clean_prob, self.gray_prob = self.probability('clean_prob'), self.probability('gray_prob')
         if opt.get('scale', 1) != 1:
             raise self._wrong(f'scale {opt["scale"]} is the network\'s scale and must be 1: '
                               'the degraded picture has the size of the clean one')
@@ -65,6 +67,8 @@ class DegradedImageDataset(data.Dataset):
         if self.training and (not isinstance(opt.get('gt_size'), int) or opt['gt_size'] < 1):
             raise self._wrong(f'gt_size {opt.get("gt_size")!r} must be a positive number of pixels')
         self.color = opt.get('color', self.default_color)
+        if self.gray_prob and self.color != 'rgb':
+            raise self._wrong(f'gray_prob needs color: rgb, but color is {self.color}')
         if self.color not in COLORS:
             raise self._wrong(f'color {self.color!r} is not known; use one of {", ".join(COLORS)}')
         try:
@@ -139,11 +143,14 @@ class DegradedImageDataset(data.Dataset):
         top, left = random_corner(img, size)
         y0, y1 = self._span(top, size, grid, margin, img.shape[0])
         x0, x1 = self._span(left, size, grid, margin, img.shape[1])
-        img = convert_color(np.ascontiguousarray(img[y0:y1, x0:x1]), self.color)
+        is_gray = self.gray_prob and random.random() < self.gray_prob
+        img = convert_color(np.ascontiguousarray(img[y0:y1, x0:x1]), 'y' if is_gray else self.color)
         patch = np.s_[top - y0:top - y0 + size, left - x0:left - x0 + size]
         img_gt = img[patch].astype(np.float32) / 255.
         is_clean = self.clean_prob and random.random() < self.clean_prob
         img_lq = img_gt if is_clean else self.degrade(img, level, np.random)[patch].copy()
+        if is_gray:
+            img_lq, img_gt = np.repeat(img_lq, 3, axis=2), np.repeat(img_gt, 3, axis=2)
         img_lq, img_gt = augment([img_lq, img_gt], self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
         return np.ascontiguousarray(img_lq), np.ascontiguousarray(img_gt)
 

@@ -1,0 +1,140 @@
+"""Ranges and mixtures of degradations in training."""
+import io
+import numpy as np
+import pytest
+import random
+from PIL import Image
+
+from basicsr.data import build_dataset
+from memnet_basicsr.data.jpeg_util import compress_jpeg
+from memnet_basicsr.errors import UsageError
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """A folder with one image of two halves, 51 and 204 of 255."""
+    img = np.full((96, 96), 51, np.uint8)
+    img[:, 48:] = 204
+    Image.fromarray(img).save(tmp_path / 'flat.png')
+    return tmp_path
+
+
+def make(folder, kind='NoisyImageDataset', **kwargs):
+    opt = {'name': 'set', 'type': kind, 'phase': 'train', 'dataroot_gt': str(folder), 'gt_size': 96}
+    return build_dataset({**opt, 'io_backend': {'type': 'disk'}, **kwargs})
+
+
+def draw(dataset, count, seed=0):
+    random.seed(seed)
+    np.random.seed(seed)
+    items = [dataset[0] for _ in range(count)]
+    return [(v['lq'].numpy(), v['gt'].numpy()) for v in items]
+
+
+def test_sigma_is_uniform_in_its_range(flat):
+    sigmas = [255 * (lq - gt).std() for lq, gt in draw(make(flat, sigma_range=[10, 40]), 200)]
+    assert 9.5 < min(sigmas) < 11.5 and 38.5 < max(sigmas) < 41
+    assert np.mean(sigmas) == pytest.approx(25, abs=2) and np.std(sigmas) == pytest.approx(30 / 12**0.5, abs=1)
+
+
+def test_quality_is_a_whole_number_in_its_range(flat, monkeypatch):
+    dataset, seen = make(flat, 'JPEGImageDataset', quality_range=[7, 9]), []
+    degrade = dataset.degrade
+    monkeypatch.setattr(dataset, 'degrade', lambda img, level, rng: seen.append(level) or degrade(img, level, rng))
+    draw(dataset, 40)
+    assert set(seen) == {7, 8, 9} and all(type(v) is int for v in seen)
+
+
+def test_share_of_clean_samples(flat):
+    clean = [np.array_equal(lq, gt) for lq, gt in draw(make(flat, sigma=25, clean_prob=0.3), 300)]
+    assert np.mean(clean) == pytest.approx(0.3, abs=0.08)
+    assert not any(np.array_equal(lq, gt) for lq, gt in draw(make(flat, sigma=25), 50))
+
+
+def test_camera_noise_grows_with_the_signal_and_is_8_bit(flat):
+    """sigma^2 (1 - t + 2 t gt): the variance of the bright half exceeds that of the dark one; their mean is sigma^2."""
+    dark, bright = [], []
+    for lq, gt in draw(make(flat, sigma=10, camera_prob=1), 300):
+        assert lq.min() >= 0 and lq.max() <= 1
+        np.testing.assert_allclose(255 * lq, np.round(255 * lq), atol=1e-4)
+        noise = 255 * (lq - gt)
+        dark.append(noise[gt < 0.5].var())
+        bright.append(noise[gt > 0.5].var())
+    # t is uniform: E[variance] = 100 (1 - 1/2 + gt), and rounding adds 1/12
+    assert np.mean(dark) == pytest.approx(100 * 0.7 + 1 / 12, rel=0.03)
+    assert np.mean(bright) == pytest.approx(100 * 1.3 + 1 / 12, rel=0.03)
+    assert max(bright) > 150 and min(dark) < 45
+
+
+def test_jpeg_after_the_noise(flat):
+    """Compression at quality 20 removes most of weak noise, so that flat halves are nearly flat again."""
+    noisy = [255 * (lq - gt).std() for lq, gt in draw(make(flat, sigma=8), 20)]
+    compressed = [255 * (lq - gt).std() for lq, gt in draw(make(flat, sigma=8, jpeg_prob=1, jpeg_range=[20, 20]), 20)]
+    assert np.mean(compressed) < 0.7 * np.mean(noisy)
+
+
+def test_gray_samples_have_three_equal_channels(tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / 'color.png')
+    for kind, level in (('NoisyImageDataset', {'sigma': 25}), ('JPEGImageDataset', {'quality': 20})):
+        pairs = draw(make(tmp_path, kind, gt_size=32, color='rgb', gray_prob=0.5, **level), 60)
+        gray = [all(np.array_equal(v[0], v[c]) for v in pair for c in (1, 2)) for pair in pairs]
+        assert 0.3 < np.mean(gray) < 0.7
+        assert not any(np.array_equal(lq, gt) for lq, gt in pairs)
+
+
+@pytest.mark.parametrize('subsampling, pil', [('420', 2), ('444', 0)])
+def test_subsampling_is_that_of_pillow(subsampling, pil):
+    rng = np.random.default_rng(0)
+    img = np.repeat(np.repeat(rng.integers(0, 256, (12, 12, 3), np.uint8), 4, 0), 4, 1)  # BGR
+    buffer = io.BytesIO()
+    Image.fromarray(img[..., ::-1]).save(buffer, 'jpeg', quality=50, subsampling=pil)
+    expected = np.array(Image.open(buffer))[..., ::-1].astype(float)
+    assert np.abs(compress_jpeg(img, 50, subsampling) - expected).mean() < 1
+
+
+def test_full_chroma_and_double_compression(tmp_path):
+    rng = np.random.default_rng(0)
+    img = np.repeat(np.repeat(rng.integers(0, 256, (16, 16, 3), np.uint8), 4, 0), 4, 1)
+    Image.fromarray(img).save(tmp_path / 'color.png')
+
+    def error(**kwargs):
+        pairs = draw(make(tmp_path, 'JPEGImageDataset', gt_size=48, color='rgb', quality=90, **kwargs), 20)
+        return np.mean([np.abs(lq - gt).mean() for lq, gt in pairs])
+
+    assert error(full_chroma_prob=1) < 0.7 * error() < 0.7 * error(double_prob=1)
+
+
+def test_first_compression_has_other_blocks(flat, monkeypatch):
+    from memnet_basicsr.data import jpeg_image_dataset
+    calls = []
+    monkeypatch.setattr(jpeg_image_dataset, 'compress_jpeg', lambda img, *args: calls.append(
+        (img.shape[:2], args[0])) or img)
+    draw(make(flat, 'JPEGImageDataset', quality=80, double_prob=1), 30)
+    first, second = calls[::2], calls[1::2]
+    assert {v for _, v in second} == {80} and all(20 <= v <= 95 for _, v in first)
+    shifts = {(a[0] - b[0], a[1] - b[1]) for (a, _), (b, _) in zip(first, second)}
+    assert len(shifts) > 10 and all(0 <= v < 8 for shift in shifts for v in shift)
+
+
+@pytest.mark.parametrize('kind, kwargs, words', [
+    ('NoisyImageDataset', dict(sigma=25, sigma_range=[0, 50]), 'sigma and sigma_range exclude each other'),
+    ('NoisyImageDataset', dict(sigma_range=[50, 0]), 'the lowest level stands first'),
+    ('NoisyImageDataset', dict(sigma_range=[0]), r'\[lowest, highest\]'),
+    ('NoisyImageDataset', dict(sigma_range=[-1, 5]), 'must not be negative'),
+    ('NoisyImageDataset', dict(sigma_range=['a', 5]), 'is not a number'),
+    ('NoisyImageDataset', dict(sigma=25, clean_prob=1.5), 'clean_prob 1.5 is not a probability'),
+    ('NoisyImageDataset', dict(sigma=25, jpeg_prob=True), 'jpeg_prob True is not a probability'),
+    ('NoisyImageDataset', dict(sigma=25, jpeg_range=[90, 60]), 'jpeg_range'),
+    ('NoisyImageDataset', dict(sigma=25, gray_prob=0.5), 'gray_prob needs color: rgb'),
+    ('JPEGImageDataset', dict(quality_range=[0, 50]), 'must be a whole number in 1..100'),
+    ('JPEGImageDataset', dict(quality_range=[5, 50.5]), 'must be a whole number in 1..100'),
+])
+def test_wrong_ranges(flat, kind, kwargs, words):
+    with pytest.raises(UsageError, match=words):
+        make(flat, kind, **kwargs)
+
+
+def test_ranges_are_for_training(flat):
+    with pytest.raises(UsageError, match='sigma_range is for training'):
+        make(flat, phase='val', sigma_range=[0, 50])
