@@ -90,7 +90,7 @@ if __name__ == '__main__':
         entry_points={'console_scripts': ['memnet-restore = _memnet_basicsr_restore:main']},
         install_requires=[
             'torch>=2.1', 'torchvision', 'basicsr>=1.4.2', 'mmengine', 'lmdb', 'opencv-python', 'numpy', 'pyyaml',
-            'matplotlib', 'tqdm', 'packaging', 'safetensors', 'PyWavelets'
+            'matplotlib', 'scipy', 'tabulate', 'tqdm', 'packaging', 'safetensors', 'PyWavelets'
         ],
         extras_require={
             'analysis': ['scikit-learn'],  # t-SNE

@@ -1,3 +1,4 @@
+"""Datasets of the images to analyze."""
 import numpy as np
 from os import path as osp
 from torch.utils.data import Dataset, Subset
@@ -5,11 +6,11 @@ from torch.utils.data import Dataset, Subset
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from ..data.color_util import convert_color
-from ..data.image_source import PictureSource, make_key, read_picture
+from ..data.image_source import PictureSource
 from ..data.paired_masked_dataset import PairedMaskedDataset
 from ..errors import UsageError
 
-# option of the level -> data set, and the colour that a network of one channel sees
+# level option -> dataset, and the color that a one-channel network sees
 DEGRADATIONS = {
     'sigma': ('NoisyImageDataset', 'gray'),
     'quality': ('JPEGImageDataset', 'y'),
@@ -17,102 +18,94 @@ DEGRADATIONS = {
 }
 
 
-def degraded_pictures(folder, level, num_channels, noise_seed=0):
-    """Validation set of a folder of clean pictures, degraded as MemNet's protocol has it.
+def degraded_images(folder, level, num_channels, noise_seed=0):
+    """Build the validation set of a folder of clean images, degraded as in MemNet's protocol.
 
     Args:
-        folder (str): Clean pictures: a folder, or an LMDB (its name ends with .lmdb).
+        folder (str): Clean images: a folder, or an LMDB (name ends with .lmdb).
         level (str): 'sigma=50' (noise), 'quality=10' (JPEG) or 'downscale=3' (super-resolution).
-        num_channels (int): Channels of the network: 1 (gray for noise, else luminance) or 3 (RGB).
-        noise_seed (int): Another seed gives other noise. Default: 0.
+        num_channels (int): Input channels of the network: 1 (gray for noise, else luminance) or 3 (RGB).
+        noise_seed (int): Seed of the noise. Default: 0.
 
     Returns:
-        Dataset: See :class:`DegradedImageDataset`.
+        DegradedImageDataset: Items ``lq`` and ``gt``, float32, (C, H, W), [0, 1].
 
     Raises:
-        UsageError: If the level is not such, or the folder holds no pictures.
+        UsageError: If the level is not valid or the folder holds no images.
     """
     key, _, number = level.partition('=')
     if key not in DEGRADATIONS or not number.isdigit():
-        raise UsageError(f'level {level}: give {"=N, ".join(DEGRADATIONS)}=N, such as sigma=50')
+        raise UsageError(f'level {level}: use {"=N, ".join(DEGRADATIONS)}=N, for example sigma=50')
     name, color = DEGRADATIONS[key]
-    return DATASET_REGISTRY.get(name)({
-        'name': f'of {folder}',
-        'phase': 'val',
-        'dataroot_gt': folder,
-        'io_backend': {
-            'type': io_type(folder)
-        },
-        'color': color if num_channels == 1 else 'rgb',
-        'noise_seed': noise_seed,
-        key: int(number)
-    })
+    color = color if num_channels == 1 else 'rgb'
+    return DATASET_REGISTRY.get(name)({**_options(folder, color), 'noise_seed': noise_seed, key: int(number)})
 
 
-class Pictures(Dataset):
-    """Pictures as they are.
-
-    Items: ``{'lq', 'name'}``, the picture float32 (C, H, W), RGB or gray, [0, 1], and what it is called.
+def image_pairs(lq, gt, num_channels=3):
+    """Build the dataset of degraded and clean images with the same names.
 
     Args:
-        source (str): A picture file, a folder, or an LMDB (its name ends with .lmdb).
-        num_channels (int): Channels of the network: 1 (gray) or 3 (RGB). Default: 3.
+        lq (str): Degraded images: a folder, or an LMDB (name ends with .lmdb).
+        gt (str): Clean images, likewise.
+        num_channels (int): Input channels of the network: 1 (gray) or 3 (RGB). Default: 3.
+
+    Returns:
+        PairedMaskedDataset: Items ``lq`` and ``gt``, float32, (C, H, W), [0, 1].
 
     Raises:
-        UsageError: If there is no such file or folder, it holds no pictures, or one cannot be read.
+        UsageError: If there are no images or the names do not match.
+    """
+    return PairedMaskedDataset({**_options(gt, 'gray' if num_channels == 1 else 'rgb'), 'dataroot_lq': lq})
+
+
+def _options(gt, color):
+    return dict(name=gt, phase='val', dataroot_gt=gt, io_backend=_io_backend(gt), color=color)
+
+
+def _io_backend(source):
+    return {'type': 'lmdb' if source.rstrip('/').endswith('.lmdb') else 'disk'}
+
+
+class Images(Dataset):
+    """Images without ground truth.
+
+    Items: ``lq``, float32, (C, H, W), RGB or gray, [0, 1], and ``name``.
+
+    Args:
+        source (str): An image file, a folder, or an LMDB (name ends with .lmdb).
+        num_channels (int): Input channels of the network: 1 (gray) or 3 (RGB). Default: 3.
+
+    Raises:
+        UsageError: If the source does not exist, holds no images, or an image cannot be read.
     """
 
     def __init__(self, source, num_channels=3):
         self.color = 'gray' if num_channels == 1 else 'rgb'
-        self.file = source if osp.isfile(source) else None
-        self.source = None if self.file else PictureSource(source, {'type': io_type(source)})
+        file = osp.basename(source) if osp.isfile(source) else None
+        self.source = PictureSource(osp.dirname(source) or '.' if file else source, _io_backend(source))
+        self.indices = [i for i, path in enumerate(self.source.paths) if file in (None, osp.basename(path))]
+        if not self.indices:
+            raise UsageError(f'{source} is not an image file')
 
     def __len__(self):
-        return 1 if self.file else len(self.source)
+        return len(self.indices)
+
+    def select(self, index):
+        """Return the image of ``--index``; raise UsageError if there is none."""
+        if not 0 <= index < len(self):
+            raise UsageError(f'--index {index} must be in 0..{len(self) - 1}')
+        return self[index]
 
     def __getitem__(self, index):
-        img = read_picture(self.file) if self.file else self.source.read(index)
-        img = convert_color(img, self.color).astype(np.float32) / 255.
-        name = make_key(osp.basename(self.file)) if self.file else self.source.keys[index]
-        return {'lq': img2tensor(img, bgr2rgb=True, float32=True), 'name': name}
-
-
-def picture_pairs(lq, gt, num_channels=3):
-    """Degraded and clean pictures of the same names.
-
-    Args:
-        lq (str): Degraded pictures: a folder or an LMDB (its name ends with .lmdb).
-        gt (str): Clean pictures, the same.
-        num_channels (int): Channels of the network: 1 (gray) or 3 (RGB). Default: 3.
-
-    Returns:
-        PairedMaskedDataset: Items ``lq`` and ``gt``.
-
-    Raises:
-        UsageError: If there are none or they do not match.
-    """
-    return PairedMaskedDataset({
-        'name': f'of {lq} and {gt}',
-        'phase': 'val',
-        'dataroot_lq': lq,
-        'dataroot_gt': gt,
-        'io_backend': {
-            'type': io_type(gt)
-        },
-        'color': 'gray' if num_channels == 1 else 'rgb'
-    })
-
-
-def io_type(source):
-    """'lmdb' where a name ends with .lmdb, else 'disk'."""
-    return 'lmdb' if source.rstrip('/').endswith('.lmdb') else 'disk'
+        img = convert_color(self.source.read(self.indices[index]), self.color).astype(np.float32) / 255.
+        return {'lq': img2tensor(img, bgr2rgb=True, float32=True), 'name': self.source.keys[self.indices[index]]}
 
 
 def protocol(level):
-    """How PSNR is measured at a level: float for noise and JPEG, uint8 and shaved by the scale for super-resolution.
+    """Settings of PSNR at a level: float for noise and JPEG; uint8, cropped by the scale for super-resolution.
 
     Args:
-        level (str): As of :func:`degraded_pictures`.
+        level (str): See :func:`degraded_images`.
 
     Returns:
         dict: ``shave`` (int, pixels) and ``quantize`` (bool).
@@ -122,19 +115,19 @@ def protocol(level):
     return {'shave': int(number) if is_sr else 0, 'quantize': is_sr}
 
 
-def first_pictures(dataset, count=None):
-    """The first pictures of a data set.
+def first_images(dataset, count=None):
+    """Return the first images of a dataset.
 
     Args:
-        dataset (Dataset): Data set.
-        count (int | None): How many; None for all. Default: None.
+        dataset (Dataset): The dataset.
+        count (int | None): Maximum number of images; None keeps all. Default: None.
 
     Returns:
-        Subset: The pictures, all of them where there are fewer.
+        Subset: The images.
 
     Raises:
         UsageError: If the number is not positive.
     """
     if count is not None and count < 1:
-        raise UsageError(f'number of pictures {count}: must be positive')
+        raise UsageError(f'number of images {count}: must be positive')
     return Subset(dataset, range(min(len(dataset), count or len(dataset))))

@@ -1,3 +1,4 @@
+"""Networks of training runs, loaded for analysis."""
 import torch
 from os import path as osp
 
@@ -10,20 +11,20 @@ from ..inference.weights import build_network, find_weights, load_network, read_
 from ..plugin.option_file import load_yaml
 
 
-def load_network_of_training(source, option_file=None, device=None):
-    """Build a registered network and load its weights.
+def load_trained_network(source, option_file=None, device=None):
+    """Build a network and load its weights.
 
     Args:
-        source (str): With an option file a checkpoint of a training, of which ``params_ema`` is taken where there is
-            one, else ``params``; without, a weights file that carries its description (path, packaged name, address).
-        option_file (str | None): Option file of the training. Default: None.
-        device (str | torch.device | None): Where to compute; None takes the GPU where there is one. Default: None.
+        source (str): With an option file, a checkpoint (``params_ema`` if present, else ``params``). Without, a
+            weights file with a description: path, name of bundled weights, or URL.
+        option_file (str | None): Option file of the training run. Default: None.
+        device (str | torch.device | None): See :func:`choose_device`. Default: None.
 
     Returns:
         tuple: Network (nn.Module in evaluation mode), and its ``network_g`` (dict).
 
     Raises:
-        UsageError: If a file is missing or damaged, or the checkpoint is one of another configuration.
+        UsageError: If a file is missing or damaged, or the checkpoint does not fit the network.
     """
     device = choose_device(device)
     if option_file is None:
@@ -34,7 +35,7 @@ def load_network_of_training(source, option_file=None, device=None):
 
 
 def load_memnet(source, option_file=None, device=None):
-    """As :func:`load_network_of_training`, for analyses of MemNet.
+    """Load a MemNet; see :func:`load_trained_network`.
 
     Returns:
         MemNet: Network in evaluation mode.
@@ -42,25 +43,25 @@ def load_memnet(source, option_file=None, device=None):
     Raises:
         UsageError: As there, or if the network is not a MemNet.
     """
-    net, _ = load_network_of_training(source, option_file, device)
+    net, _ = load_trained_network(source, option_file, device)
     if not isinstance(net, MemNet):
         where = f'weights {source}' if option_file is None else f'option file {option_file}'
-        raise UsageError(f'{where}: network_g is {type(net).__name__}, but this analysis is of MemNet')
+        raise UsageError(f'{where}: network_g is {type(net).__name__}, but this analysis requires MemNet')
     return net
 
 
 def read_network_opt(option_file, key='network_g'):
-    """Type and arguments of a network in an option file.
+    """Read type and arguments of a network from an option file.
 
     Args:
         option_file (str): Option file.
-        key (str): Which network. Default: 'network_g'.
+        key (str): Name of the network. Default: 'network_g'.
 
     Returns:
         dict: Type and arguments.
 
     Raises:
-        UsageError: If the file cannot be read or has no such network.
+        UsageError: If the file cannot be read or does not define the network.
     """
     network_opt = load_yaml(option_file).get(key)
     if not isinstance(network_opt, dict) or 'type' not in network_opt:
@@ -69,7 +70,7 @@ def read_network_opt(option_file, key='network_g'):
 
 
 def load_checkpoint(path, network_opt):
-    """Build a network and load a checkpoint of a training, ``params_ema`` where there is one, else ``params``.
+    """Build a network and load a training checkpoint, ``params_ema`` if present, else ``params``.
 
     Args:
         path (str): ``.pth`` file.
@@ -79,7 +80,7 @@ def load_checkpoint(path, network_opt):
         nn.Module: Network in evaluation mode, on the CPU.
 
     Raises:
-        UsageError: If the file is missing or damaged, or they do not fit.
+        UsageError: If the file is missing or damaged, or does not fit the network.
     """
     content = read_pth(path)
     params = content.get('params_ema', content.get('params'))
@@ -90,41 +91,38 @@ def load_checkpoint(path, network_opt):
 
 
 def load_encoder(net, source, option_file=None, encoder_source=None):
-    """The encoder with which a network's contrastive loss was computed.
+    """Load the encoder that the contrastive loss of a network used.
 
     Args:
-        net (nn.Module): Restoring network.
+        net (nn.Module): Restoration network.
         source (str): Its checkpoint, ``.../net_g_<n>.pth``.
-        option_file (str | None): Option file of the training; its ``network_c`` is built. Default: None.
-        encoder_source (str | None): Checkpoint of ``network_c``; None takes ``net_c_<n>.pth`` beside ``source``.
-            Default: None.
+        option_file (str | None): Option file of the training run, which may define ``network_c``. Default: None.
+        encoder_source (str | None): Checkpoint of ``network_c``. Default: ``net_c_<n>.pth`` beside ``source``.
 
     Returns:
-        callable: Pictures (n, c, h, w), [0, 1] -> (global features (n, D), local features); where there is no
-        ``network_c`` the network's own ``features``.
+        callable: Images (n, c, h, w), [0, 1] -> (global features (n, D), local features). Without ``network_c``,
+        the ``features`` method of the network.
 
     Raises:
-        UsageError: If there is neither, or the checkpoint is missing or does not fit.
+        UsageError: If there is no encoder, or its checkpoint is missing or does not fit.
     """
-    has_encoder = option_file is not None and load_yaml(option_file).get('network_c')
-    if not has_encoder:
+    if option_file is None or not load_yaml(option_file).get('network_c'):
         if encoder_source is not None:
-            raise UsageError(f'encoder {encoder_source}: needs an option file with network_c, which tells how to build '
-                             'it')
+            raise UsageError(f'encoder {encoder_source}: needs an option file that defines network_c')
         if not hasattr(net, 'features'):
-            raise UsageError(f'{type(net).__name__} has no method features, and no option file with a network_c was '
-                             'given: there is no space to embed pictures in')
+            raise UsageError(f'{type(net).__name__} has no method features to embed images; give an option file that '
+                             'defines network_c')
         return net.features
     folder, name = osp.split(source)
-    path = encoder_source or osp.join(folder, name.replace('net_g', 'net_c', 1))
     if encoder_source is None and 'net_g' not in name:
-        raise UsageError(f'weights {source}: are not named net_g_*.pth, so that of network_c (net_c_*.pth) cannot be '
-                         'found; name it')
+        raise UsageError(f'weights {source}: the name is not net_g_*.pth, so net_c_*.pth cannot be found; give '
+                         '--encoder')
+    path = encoder_source or osp.join(folder, name.replace('net_g', 'net_c', 1))
     return load_checkpoint(path, read_network_opt(option_file, 'network_c')).to(next(net.parameters()).device)
 
 
 def channels_of(net, network_opt):
-    """Channels of a network's input, see :func:`input_channels`; of a network with a backbone, the backbone's.
+    """Input channels of a network; for a network with a backbone, those of the backbone.
 
     Args:
         net (nn.Module): Network.
@@ -139,7 +137,7 @@ def channels_of(net, network_opt):
 
 
 def inference_of(net):
-    """The inference path for a network, padding where it or a part of it (windows of attention) needs that.
+    """Inference path with the padding that a network or any of its submodules (window attention) needs.
 
     Args:
         net (nn.Module): Network.
@@ -151,20 +149,20 @@ def inference_of(net):
 
 
 def choose_device(name=None):
-    """Device to compute on.
+    """Select the device to compute on.
 
     Args:
-        name (str | torch.device | None): None takes the GPU where there is one. Default: None.
+        name (str | torch.device | None): None selects the GPU if there is one. Default: None.
 
     Returns:
         torch.device: The device.
 
     Raises:
-        UsageError: If there is no such device.
+        UsageError: If the device is not available.
     """
     try:
         device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
-        raise UsageError(f'device {name}: cannot be used here: {str(error).splitlines()[0]}') from None
+        raise UsageError(f'device {name}: is not available: {str(error).splitlines()[0]}') from None
     return device

@@ -1,33 +1,29 @@
-"""Norm of the gate weights for each source (long-term B_0.., short-term H_1..) of every memory block of a MemNet.
+"""Draw the norms of the gate weights for each source (long-term B_0.., short-term H_1..) of a MemNet's memory blocks.
 
 Example:
 
     python scripts/analysis/gate_norms.py --weights experiments/train_MemNet_Denoise_BSD/models/net_g_latest.pth \
         --opt options/train_MemNet_Denoise_BSD.yml --output gate_norms.png
 
-A weights file that carries its description (scripts/package_weights.py) needs no --opt. You see a line per block:
+Prints one line per block:
 
     block 2: B0 0.412  B1 0.655  H1 0.310  H2 0.898   mean: long-term 0.533, short-term 0.310, last recursion 0.898
 
-The paper reads these norms as the importance of a source. They ignore the gate's BatchNorm, whose gamma can hold a part
-of the factor: --scaled multiplies by |gamma|. Compare sources within a block only: the weights of a gate with more
-sources start smaller.
+The paper interprets these norms as the importance of a source. They ignore gamma of the gate's BatchNorm, which can
+hold part of the factor; --scaled multiplies by |gamma|. Compare only sources within a block: the weights of a gate with
+more sources are initialized smaller.
 """
-import argparse
-
-from memnet_basicsr.analysis.command import run_command
-from memnet_basicsr.analysis.drawing import check_output, draw_gate_norms, write_figure
+import memnet_basicsr  # noqa: F401  (registers the networks)
+from memnet_basicsr.analysis.command import make_parser, run_command
+from memnet_basicsr.analysis.drawing import check_output, write_figure
 from memnet_basicsr.analysis.memory.gate_norms import gate_norms, mean_norms
+from memnet_basicsr.analysis.memory.memnet_drawing import draw_gate_norms
 from memnet_basicsr.analysis.networks import load_memnet
 
 
 def main(args=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--weights', required=True, help='checkpoint, or weights file with its description')
-    parser.add_argument('--opt', help='option file of the training; not needed with a description')
-    parser.add_argument('--output', required=True, help='PNG file to write')
+    parser = make_parser(__doc__, 'weights', 'opt', 'output', 'name')
     parser.add_argument('--scaled', action='store_true', help="multiply by the BatchNorm's |gamma|")
-    parser.add_argument('--name', help='name of the network in the title. Default: --weights')
     args = parser.parse_args(args)
 
     check_output(args.output)

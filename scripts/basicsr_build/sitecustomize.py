@@ -1,14 +1,14 @@
-"""Repairs BasicSR's setup.py while pip builds it on Python 3.13 and newer.
+"""Patch BasicSR's setup.py while pip builds it on Python 3.13 and later.
 
-There ``exec`` no longer writes into a function's ``locals()``, so that its ``get_version`` ends with ``KeyError:
-'__version__'``. pip runs the build in the unpacked source; with this folder on ``PYTHONPATH`` and
-``--no-build-isolation`` the line is mended on disk before it is run.
+There, ``exec`` no longer writes to the ``locals()`` of a function, so ``get_version`` fails with ``KeyError:
+'__version__'``. pip runs the build in the unpacked source. With this folder on ``PYTHONPATH`` and
+``--no-build-isolation``, setup.py is patched on disk before it runs.
 """
 import os
 
 BROKEN = """        exec(compile(f.read(), version_file, 'exec'))
     return locals()['__version__']"""
-MENDED = """        scope = {}
+FIXED = """        scope = {}
         exec(compile(f.read(), version_file, 'exec'), scope)
     return scope['__version__']"""
 
@@ -17,4 +17,4 @@ if os.path.isfile('setup.py') and os.path.isdir('basicsr'):
         text = f.read()
     if BROKEN in text:
         with open('setup.py', 'w', encoding='utf-8') as f:
-            f.write(text.replace(BROKEN, MENDED))
+            f.write(text.replace(BROKEN, FIXED))

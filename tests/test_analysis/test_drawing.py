@@ -27,7 +27,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(os, 'replace', fail)
-    with pytest.raises(UsageError, match=r'cannot be written \(No space left'):
+    with pytest.raises(OSError, match='No space left'):
         drawing.write_figure(figure(), str(path))
     assert path.read_text() == 'precious' and os.listdir(tmp_path) == ['figure.png']
 
@@ -35,13 +35,3 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_other_formats_are_refused(tmp_path):
     with pytest.raises(UsageError, match='PNG'):
         drawing.write_figure(figure(), str(tmp_path / 'figure.pdf'))
-
-
-@pytest.mark.parametrize('factor, scale', [(1.5, 'linear'), (100, 'log')])
-def test_costs_fill_their_axes(factor, scale):
-    costs = [('a', 25., 20000, [.1, .2, .3]), ('b', 26., int(factor * 20000), [.1 * factor, .2 * factor, .3 * factor])]
-    for axis, of in zip(drawing.draw_costs(costs, 'title').axes, (lambda v: v[2] / 1000, lambda v: v[3][1])):
-        assert axis.get_xscale() == scale
-        # in the coordinates of the axis: 0 left, 1 right
-        places = [axis.transAxes.inverted().transform(axis.transData.transform((of(v), v[1]))) for v in costs]
-        assert 0 < places[0][0] < places[1][0] < 1 and places[1][0] > .5

@@ -1,7 +1,8 @@
-"""The script trains two variants of a plan in processes of their own, is stopped, goes on, and writes its report."""
+"""The script trains two variants of a plan, is interrupted, continues, and writes its report."""
 import cv2
 import os
 import pytest
+import re
 import signal
 import sys
 import threading
@@ -29,13 +30,13 @@ def work(options, pictures, tmp_path, write_options):
 
 @pytest.fixture
 def call(work, monkeypatch):
-    """Call the script in this process, below tmp_path; its trainings are processes of their own."""
+    """Call the script in this process, below tmp_path; each run is a separate process."""
     monkeypatch.chdir(work)
     return lambda *more: ablation.main(['plan.yml', '--output', 'out', '--baseline', 'small', '--jobs', '2', *more])
 
 
 def stop_when(found):
-    """Send this process SIGTERM, once, as soon as found() is true."""
+    """Send SIGTERM to this process once found() is true."""
 
     def watch():
         while not found():
@@ -45,7 +46,7 @@ def stop_when(found):
     threading.Thread(target=watch, daemon=True).start()
 
 
-def test_stop_and_go_on(call, work, capsys):
+def test_interrupt_and_continue(call, work, capsys):
     arguments = ['--seeds', '1', '--iterations', '400']
     stop_when(lambda: list(work.glob('out/experiments/*/training_states/100.state')))
     with pytest.raises(KeyboardInterrupt):
@@ -55,8 +56,8 @@ def test_stop_and_go_on(call, work, capsys):
     assert call(*arguments) == 1
     out, err = capsys.readouterr()
     assert 'failed: plan_broken_seed0: error: ' in err and 'num_feet' in err
-    assert '2 of 3 runs are finished' in out and '| wide | psnr | 1 |' in out
-    assert 'No run is finished of: broken.' in out
+    assert '2 of 3 runs are finished' in out and re.search(r'\| wide +\| psnr +\| 1 ', out)
+    assert 'No finished run: broken.' in out
     assert [v for v in work.glob('out/runs/*.txt') if 'Resuming training' in v.read_text()]
     assert (work / 'out' / 'plan.md').read_text() in out
     height, width = cv2.imread(str(work / 'out' / 'plan.png')).shape[:2]
@@ -68,10 +69,10 @@ def test_stop_and_go_on(call, work, capsys):
 
 
 @pytest.mark.parametrize('more, message', [
-    (('--variants', 'small2'), 'there is no variant small2; near: small'),
-    (('--seeds', '0'), '--seeds 0: must be 1 or more'),
+    (('--variants', 'small2'), '--variants small2: does not exist; near: small'),
+    (('--seeds', '0'), '--seeds 0: must be at least 1'),
     (('--overwrite', '--jobs', '0'), '--jobs 0'),
 ])  # yapf: disable
-def test_wrong_arguments(call, more, message):
+def test_invalid_arguments(call, more, message):
     with pytest.raises(UsageError, match=message):
         call(*more)

@@ -24,7 +24,7 @@ NETWORK = {'type': 'MemNet', 'num_feat': 4, 'num_block': 2, 'num_recursion': 2}
 
 
 def script(name):
-    """Run a script's main in this process."""
+    """Run the main function of a script in this process."""
     spec = importlib.util.spec_from_file_location(name, ROOT / 'scripts' / 'analysis' / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -33,7 +33,7 @@ def script(name):
 
 @pytest.fixture
 def make_net(tmp_path):
-    """Write a network's checkpoint and option file; returns both paths and the network."""
+    """Write checkpoint and option file of a network; returns both paths and the network."""
 
     def make(name='net', **kwargs):
         network = {**NETWORK, **kwargs}
@@ -48,8 +48,8 @@ def make_net(tmp_path):
 
 
 @pytest.fixture
-def clean_pictures(tmp_path):
-    folder = tmp_path / 'pictures'
+def clean_images(tmp_path):
+    folder = tmp_path / 'images'
     folder.mkdir()
     for i in range(3):
         img = np.random.RandomState(i).randint(0, 256, (10, 11, 3), dtype=np.uint8)
@@ -58,7 +58,7 @@ def clean_pictures(tmp_path):
 
 
 def check_png(path):
-    """A picture of 1000 pixels' width that shows something; nothing else lies beside it."""
+    """An image of 1000 pixels width that is not blank, without temporary files beside it."""
     img = cv2.imread(str(path))
     assert img.shape[1] == 1000 and img.std() > 10
     assert not [v for v in os.listdir(path.parent) if v.endswith(('.part', '.tmp'))]
@@ -78,7 +78,7 @@ def test_gate_norms(make_net, tmp_path, capsys, kwargs):
     check_png(tmp_path / 'gate.png')
 
 
-def test_gate_norms_of_a_file_with_its_description(make_net, tmp_path):
+def test_gate_norms_of_weights_with_a_description(make_net, tmp_path):
     net = make_net()[2]
     path = tmp_path / 'weights.safetensors'
     write_weights(str(path), net.state_dict(), describe({'network_g': NETWORK}, 'denoise'))
@@ -86,7 +86,7 @@ def test_gate_norms_of_a_file_with_its_description(make_net, tmp_path):
     check_png(tmp_path / 'gate.png')
 
 
-def test_averaged_parameters_are_preferred(make_net, tmp_path):
+def test_params_ema_is_preferred(make_net, tmp_path):
     weights, opt, net = make_net()
     params = net.state_dict()
     ema = {**params, 'ensemble_weight': torch.tensor([3., 4.])}
@@ -94,19 +94,18 @@ def test_averaged_parameters_are_preferred(make_net, tmp_path):
     assert load_memnet(str(weights), str(opt), 'cpu').ensemble_weight.tolist() == [3, 4]
 
 
-def test_supervised_outputs(make_net, clean_pictures, tmp_path, capsys):
+def test_supervised_outputs(make_net, clean_images, tmp_path, capsys):
     weights, opt, net = make_net()
-    script('supervised_outputs')('--weights', weights, '--opt', opt, '--pictures', clean_pictures, '--level',
-                                 'sigma=50', 'sigma=25', '--output', tmp_path / 'out.png', '--max-pictures', 2,
-                                 '--device', 'cpu')
+    script('supervised_outputs')('--weights', weights, '--opt', opt, '--images', clean_images, '--level', 'sigma=50',
+                                 'sigma=25', '--output', tmp_path / 'out.png', '--max-images', 2, '--device', 'cpu')
     out = capsys.readouterr().out
     rows = []
-    dataset = NoisyImageDataset({'phase': 'val', 'dataroot_gt': str(clean_pictures), 'sigma': 50})
+    dataset = NoisyImageDataset({'phase': 'val', 'dataroot_gt': str(clean_images), 'sigma': 50})
     for i in range(2):
         lq, gt = (dataset[i][key][None] for key in ('lq', 'gt'))
         row = [lq]
         with torch.no_grad():
-            for ensemble in ([1., 0.], [0., 1.], [.5, .5]):  # picks y_1, y_2 and the result
+            for ensemble in ([1., 0.], [0., 1.], [.5, .5]):  # selects y_1, y_2 and the result
                 net.ensemble_weight.copy_(torch.tensor(ensemble))
                 row.append(net(lq))
         rows.append([calculate_psnr(255 * v[0].numpy(), 255 * gt[0].numpy(), 0, 'CHW') for v in row])
@@ -117,52 +116,23 @@ def test_supervised_outputs(make_net, clean_pictures, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('level, num_in_ch', [('quality=10', 1), ('downscale=3', 1), ('sigma=50', 3)])
-def test_supervised_outputs_of_each_task(make_net, clean_pictures, tmp_path, level, num_in_ch):
+def test_supervised_outputs_of_each_task(make_net, clean_images, tmp_path, level, num_in_ch):
     weights, opt, _ = make_net(num_in_ch=num_in_ch)
-    script('supervised_outputs')('--weights', weights, '--opt', opt, '--pictures', clean_pictures, '--level', level,
+    script('supervised_outputs')('--weights', weights, '--opt', opt, '--images', clean_images, '--level', level,
                                  '--output', tmp_path / 'out.png', '--device', 'cpu')
     check_png(tmp_path / 'out.png')
 
 
 @pytest.mark.parametrize('level, draws', [('sigma=50', True), ('downscale=2', False)])
-def test_feature_spectrum(make_net, clean_pictures, tmp_path, capsys, level, draws):
+def test_feature_spectrum(make_net, clean_images, tmp_path, capsys, level, draws):
     nets = [make_net('with'), make_net('without', long_term=False)]
     script('feature_spectrum')('--weights', *(v[0] for v in nets), '--opt', *(v[1] for v in nets), '--name', 'MemNet',
-                               'MemNet_NL', '--pictures', clean_pictures, '--level', level, '--output',
+                               'MemNet_NL', '--images', clean_images, '--level', level, '--output',
                                tmp_path / 'spectrum.png', '--device', 'cpu')
     lines = [v for v in capsys.readouterr().out.splitlines() if 'high frequencies' in v]
     assert [v.split()[:2] for v in lines] == [[name, f'B{m}'] for name in ('MemNet', 'MemNet_NL') for m in range(3)]
     assert all(('common' in v) == draws for v in lines)
     check_png(tmp_path / 'spectrum.png')
-
-
-def make_run(tmp_path, name, network, value, dataset='set'):
-    folder = tmp_path / 'experiments' / name
-    folder.mkdir(parents=True)
-    (folder / f'{name}.yml').write_text(json.dumps({'name': name, 'network_g': network}))
-    (folder / 'metrics.jsonl').write_text(json.dumps({'iter': 5, 'dataset': dataset, 'psnr': value}) + '\n')
-    return folder
-
-
-def test_psnr_over_cost(tmp_path, capsys):
-    # any network of the registry has its place beside MemNet
-    runs = [
-        make_run(tmp_path, 'MemNet', NETWORK, 25.5),
-        make_run(tmp_path, 'EDSR', {
-            'type': 'EDSR',
-            'num_in_ch': 3,
-            'num_out_ch': 3,
-            'num_feat': 4,
-            'num_block': 1,
-            'upscale': 2
-        }, 24.)
-    ]
-    script('psnr_over_cost')('--runs', *runs, '--output', tmp_path / 'cost.png', '--size', 12, 10, '--repeats', 2,
-                             '--device', 'cpu')
-    lines = capsys.readouterr().out.splitlines()
-    count = sum(v.numel() for v in MemNet(num_feat=4, num_block=2, num_recursion=2).parameters())
-    assert f'MemNet   25.50 dB (iteration 5)   {count:,} parameters' in lines[0] and lines[1].startswith('EDSR   24.00')
-    check_png(tmp_path / 'cost.png')
 
 
 @pytest.mark.parametrize('name, args, words', [
@@ -173,23 +143,21 @@ def test_psnr_over_cost(tmp_path, capsys):
     ('gate_norms', ['--weights', '{edsr}', '--opt', '{edsr_opt}'], 'network_g is EDSR'),
     ('gate_norms', ['--weights', '{opt}', '--opt', '{opt}'], 'cannot be read'),
     ('gate_norms', ['--weights', '{weights}', '--opt', '{opt}', '--output', 'gate.pdf'], 'PNG'),
-    ('supervised_outputs', ['--weights', '{basic}', '--opt', '{basic_opt}', '--pictures', '{folder}', '--level',
+    ('supervised_outputs', ['--weights', '{basic}', '--opt', '{basic_opt}', '--images', '{folder}', '--level',
                             'sigma=50'], 'basic MemNet'),
-    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--pictures', '{folder}', '--level', 'blur=5'],
+    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level', 'blur=5'],
      'level blur=5'),
-    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--pictures', 'none', '--level', 'sigma=50'],
+    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--images', 'none', '--level', 'sigma=50'],
      'none does not exist'),
-    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--pictures', '{folder}', '--level',
-                            'sigma=50', '--max-pictures', '0'], 'must be positive'),
-    ('feature_spectrum', ['--weights', '{weights}', '{weights}', '--opt', '{opt}', '--pictures', '{folder}', '--level',
+    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level',
+                            'sigma=50', '--max-images', '0'], 'must be positive'),
+    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level',
+                            'sigma=50', '--device', 'nothing'], 'device nothing'),
+    ('feature_spectrum', ['--weights', '{weights}', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level',
                           'sigma=50'], '--opt: 1 given for 2'),
-    ('feature_spectrum', ['--weights', *['{weights}'] * 3, '--pictures', '{folder}', '--level', 'sigma=50'], '3 files'),
-    ('psnr_over_cost', ['--runs', '{run}', '{other_run}'], 'different data sets, another, set'),
-    ('psnr_over_cost', ['--runs', '{unknown_run}'], 'Nothing, which is not registered'),
-    ('psnr_over_cost', ['--runs', '{run}', '--repeats', '0'], 'must be positive'),
-    ('psnr_over_cost', ['--runs', '{run}', '--device', 'nothing'], 'device nothing'),
+    ('feature_spectrum', ['--weights', *['{weights}'] * 3, '--images', '{folder}', '--level', 'sigma=50'], '3 files'),
 ])  # yapf: disable
-def test_mistakes_are_told_in_one_line(make_net, clean_pictures, tmp_path, name, args, words):
+def test_errors_are_one_line(make_net, clean_images, tmp_path, name, args, words):
     weights, opt, _ = make_net()
     basic, basic_opt, _ = make_net('basic', multi_supervised=False)
     _, other, _ = make_net('other', num_block=3)
@@ -205,10 +173,7 @@ def test_mistakes_are_told_in_one_line(make_net, clean_pictures, tmp_path, name,
         'other': other,
         'edsr': tmp_path / 'edsr.pth',
         'edsr_opt': tmp_path / 'edsr.yml',
-        'folder': clean_pictures,
-        'run': make_run(tmp_path, 'run', NETWORK, 1.),
-        'other_run': make_run(tmp_path, 'other_run', NETWORK, 1., 'another'),
-        'unknown_run': make_run(tmp_path, 'unknown_run', {'type': 'Nothing'}, 1.)
+        'folder': clean_images
     }
     output = [] if '--output' in args else ['--output', str(tmp_path / 'figure.png')]
     with pytest.raises(UsageError, match=re.escape(words)) as error:

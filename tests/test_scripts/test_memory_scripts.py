@@ -1,4 +1,4 @@
-"""The scripts that look into a memory, and the table of costs, on tiny networks."""
+"""Scripts that analyze a memory, and the cost table, on tiny networks."""
 import csv
 import cv2
 import importlib.util
@@ -28,7 +28,7 @@ ENCODER = dict(type='ContrastEncoder', num_feat=4, num_down=2, num_embed=5)
 
 
 def script(name):
-    """Run a script's main in this process."""
+    """Run the main function of a script in this process."""
     spec = importlib.util.spec_from_file_location(name, ROOT / 'scripts' / 'analysis' / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -42,7 +42,7 @@ def build(opt):
 
 @pytest.fixture
 def trained(tmp_path):
-    """Write checkpoint and option file of a network, and its encoder; returns --weights and --opt."""
+    """Write checkpoint and option file of a network and of its encoder; returns the arguments of a script."""
 
     def write(name, network_c=None):
         opt = dict(name=name, network_g=NETWORKS[name])
@@ -58,7 +58,7 @@ def trained(tmp_path):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Degraded and clean pictures of the same names."""
+    """Degraded and clean images of the same names."""
     for name in ('lq', 'gt'):
         (tmp_path / name).mkdir()
         for i in range(2):
@@ -78,7 +78,7 @@ def check_png(path, width):
                                           ('gray', ('part', ))])
 def test_prototypes(trained, folders, capsys, name, levels):
     output = folders / 'out' / 'figure.png'
-    script('prototypes')(*trained(name), '--pictures', folders / 'lq', '--output', output, '--patch-size', 8)
+    script('prototypes')(*trained(name), '--images', folders / 'lq', '--output', output, '--patch-size', 8)
     assert sorted(v.name for v in output.parent.iterdir()) == sorted(f'figure_{v}.png' for v in levels)
     for level in levels:
         check_png(output.parent / f'figure_{level}.png', 1600)
@@ -90,18 +90,18 @@ def test_prototypes(trained, folders, capsys, name, levels):
 @pytest.mark.parametrize('name, rows', [('feature', 6), ('released', 3), ('edsr', 1)])
 def test_addressing_maps(trained, folders, capsys, name, rows):
     output = folders / 'maps.png'
-    script('addressing_maps')(*trained(name), '--picture', folders / 'lq' / '1.png', '--output', output)
+    script('addressing_maps')(*trained(name), '--image', folders / 'lq' / '1.png', '--output', output)
     check_png(output, 1400)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == rows + 1 and all('information' in v for v in lines[:-1])
 
 
-def test_a_file_with_its_description_and_a_picture_of_a_folder(folders):
+def test_weights_with_a_description_and_an_image_of_a_folder(folders):
     path = folders / 'weights.pth'
     net = build(NETWORKS['feature'])
     write_weights(str(path), net.state_dict(), describe({'network_g': NETWORKS['feature']}, 'restore'))
-    for top in (0, 4):  # more maps than the semantic level has prototypes
-        script('addressing_maps')('--weights', path, '--picture', folders / 'lq', '--index', 1, '--top', top,
+    for top in (0, 4):  # more maps than prototypes of the semantic level
+        script('addressing_maps')('--weights', path, '--image', folders / 'lq', '--index', 1, '--top', top,
                                   '--output', folders / 'maps.png', '--device', 'cpu')  # yapf: disable
         check_png(folders / 'maps.png', 1400)
 
@@ -120,12 +120,12 @@ def test_first_layer_features(trained, folders, capsys):
     with_memory, without = trained('feature'), trained('none')
     output = folders / 'first.png'
     script('first_layer_features')('--weights', without[1], with_memory[1], '--opt', without[3], with_memory[3],
-                                   '--name', 'backbone', 'memory', '--picture', folders / 'lq', '--output', output,
+                                   '--name', 'backbone', 'memory', '--image', folders / 'lq', '--output', output,
                                    '--device', 'cpu')  # yapf: disable
     check_png(output, 1600)
     lines = capsys.readouterr().out.splitlines()
     assert [v.split()[:3] for v in lines[:2]] == [[v, 'layer', 'shallow_feat1.0'] for v in ('backbone', 'memory')]
-    assert '4 channels of 40 x 40' in lines[0]  # 36 lines, padded to a multiple of 8
+    assert '4 channels of 40x40' in lines[0]  # 36 rows, padded to a multiple of 8
 
 
 def test_cost_table(tmp_path, capsys):
@@ -133,32 +133,33 @@ def test_cost_table(tmp_path, capsys):
         (tmp_path / f'{name}.yml').write_text(json.dumps(dict(name=name, network_g=NETWORKS[name])))
     (tmp_path / 'again.yml').write_text(json.dumps(dict(name='again', network_g=NETWORKS['none'])))
     (tmp_path / 'list.yml').write_text(json.dumps(dict(variants=[1])))
-    script('cost_table')(*sorted(tmp_path.glob('*.yml')), '--size', 16, 24, '--csv', tmp_path / 'cost.csv',
-                         '--markdown', tmp_path / 'cost.md')  # yapf: disable
+    script('cost_table')(*sorted(tmp_path.glob('*.yml')), '--size', 16, 24, '--csv', tmp_path / 'cost.csv')
     captured = capsys.readouterr()
-    table = (tmp_path / 'cost.md').read_text()
-    assert captured.out == table and table.count('1.000000') == 3 and '| again, none | MemoryNet |' in table
-    assert 'left out, no network_g: list' in captured.err
-    rows = list(csv.DictReader((tmp_path / 'cost.csv').open()))
+    cells = [[v.strip() for v in line.split('|')[1:-1]] for line in captured.out.splitlines()]
+    assert [v[:2] for v in cells[2:]] == [['again and 1 more', 'MemoryNet'], ['edsr', 'MemoryAugmented'],
+                                          ['released', 'MemoryNet']]  # yapf: disable
+    assert 'skipped, no network_g: list' in captured.err
+    rows = {v['option files']: v for v in csv.DictReader((tmp_path / 'cost.csv').open())}
     count = sum(v.numel() for v in build(NETWORKS['edsr']).parameters())
-    assert [int(v['parameters']) for v in rows if v['option files'] == 'edsr'] == [count]
+    assert int(rows['edsr']['parameters']) == count and cells[3][2] == f'{count:,}'
+    assert [float(v[3]) for v in cells[2:]] == [round(int(v['MACs']) / 1e9, 3) for v in rows.values()]
 
 
 @pytest.mark.parametrize('name, args, words', [
-    ('prototypes', ['{none}', '--pictures', '{lq}'], 'has no memory'),
-    ('prototypes', ['{feature}', '--pictures', 'nowhere'], 'nowhere does not exist'),
-    ('prototypes', ['{feature}', '--pictures', '{lq}', '--patches', '0'], 'must be positive'),
-    ('prototypes', ['{feature}', '--pictures', '{lq}', '--output', 'a.pdf'], 'PNG'),
-    ('addressing_maps', ['{none}', '--picture', '{lq}'], 'has no memory'),
-    ('addressing_maps', ['{feature}', '--picture', '{lq}', '--index', '2'], '--index 2 must lie in 0..1'),
+    ('prototypes', ['{none}', '--images', '{lq}'], 'has no memory'),
+    ('prototypes', ['{feature}', '--images', 'nowhere'], 'nowhere does not exist'),
+    ('prototypes', ['{feature}', '--images', '{lq}', '--patches', '0'], 'must be positive'),
+    ('prototypes', ['{feature}', '--images', '{lq}', '--output', 'a.pdf'], 'PNG'),
+    ('addressing_maps', ['{none}', '--image', '{lq}'], 'has no memory'),
+    ('addressing_maps', ['{feature}', '--image', '{lq}', '--index', '2'], '--index 2 must be in 0..1'),
     ('contrast_embedding', ['{edsr}', '--lq', '{lq}', '--gt', '{gt}'], 'has no method features'),
     ('contrast_embedding', ['{feature}', '--lq', '{lq}', '--gt', '{gt}'], 'smaller than a patch of 64'),
     ('contrast_embedding', ['{feature}', '--lq', '{lq}', '--gt', 'nowhere'], 'nowhere does not exist'),
     ('contrast_embedding', ['{feature}', '--lq', '{lq}', '--gt', '{gt}', '--encoder', 'c.pth'], 'encoder c.pth: needs'),
-    ('first_layer_features', ['{feature}', '--picture', '{lq}', '--layer', 'a', 'b'], '--layer: 2 given for 1'),
-    ('first_layer_features', ['{feature}', '--picture', '{lq}', '--layer', 'shallow'], 'has no submodule'),
+    ('first_layer_features', ['{feature}', '--image', '{lq}', '--layer', 'a', 'b'], '--layer: 2 given for 1'),
+    ('first_layer_features', ['{feature}', '--image', '{lq}', '--layer', 'shallow'], 'has no submodule'),
 ])  # yapf: disable
-def test_mistakes_are_told_in_one_line(trained, folders, name, args, words):
+def test_errors_are_one_line(trained, folders, name, args, words):
     known = {'{lq}': [folders / 'lq'], '{gt}': [folders / 'gt']}
     args = [w for v in args for w in (known.get(v) or (trained(v[1:-1]) if v.startswith('{') else [v]))]
     output = [] if '--output' in args else ['--output', folders / 'figure.png']

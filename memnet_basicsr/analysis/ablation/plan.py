@@ -1,7 +1,7 @@
-"""What an ablation trains: option files, and plans that hold many variants of one option file."""
+"""Variants of an ablation: option files, and plans with many variants of one option file."""
 import copy
+import json
 import yaml
-from collections import OrderedDict
 from dataclasses import dataclass
 from os import path as osp
 
@@ -16,25 +16,25 @@ class Variant:
     """One row of the table.
 
     Args:
-        group (str): Name of the plan, '' for an option file: only variants of one group are compared.
-        label (str): Name in the group.
-        opt (dict): Options of its trainings.
+        group (str): Name of the plan, '' for an option file. Only variants of the same group are compared.
+        label (str): Name within the group.
+        opt (dict): Training options.
     """
     group: str
     label: str
     opt: dict
 
     def run_name(self, seed):
-        """``name`` of the training with a seed."""
+        """``name`` of the run with a seed."""
         return '_'.join(v for v in (self.group, self.label, f'seed{seed}') if v)
 
 
 def read_variants(paths):
     """Read option files and plans.
 
-    A plan is a YAML file with ``option_file:``, the path of an option file relative to the plan, and ``variants:``,
-    for each label what is different in it: blocks are merged, other values replaced, and ``~`` removes. With ``like:``
-    and the label of a variant above, they are differences from that one.
+    A plan is a YAML file with ``option_file:``, a path relative to the plan, and ``variants:``, the changes of each
+    label. Blocks are merged, other values are replaced, and ``~`` removes a key. With ``like:`` and the label of an
+    earlier variant, the changes apply to that variant.
 
     Args:
         paths (list[str]): Option files and plans.
@@ -43,8 +43,8 @@ def read_variants(paths):
         list[Variant]: In the order of the files.
 
     Raises:
-        UsageError: A file is missing or is neither, two variants have one name, or those of a group differ in data or
-            length and so cannot be compared.
+        UsageError: If a file is missing or invalid, two variants have the same name, or variants of a group differ in
+            data or length and cannot be compared.
     """
     variants = []
     for path in paths:
@@ -55,7 +55,7 @@ def read_variants(paths):
             variants.append(Variant('', stem, content))
             continue
         if set(content) != {'option_file', 'variants'} or not isinstance(content['variants'], dict):
-            raise UsageError(f'plan {path}: must hold option_file: and variants: (a block for each label), and no more')
+            raise UsageError(f'plan {path}: must hold only option_file: and variants: (a block for each label)')
         base = load_yaml(osp.join(osp.dirname(path), str(content['option_file'])))
         known = {}
         for label, changes in content['variants'].items():
@@ -63,30 +63,38 @@ def read_variants(paths):
             changes = dict(changes or {})
             like = changes.pop('like', None)
             if like is not None and like not in known:
-                raise UsageError(f'{where}: like: no variant {like} stands above it{near(like, known)}')
+                raise UsageError(f'{where}: like: no earlier variant {like}{near(like, known)}')
             known[label] = merged(known.get(like, base), changes, where)
             check_blocks(known[label], f'{path}, variant {label}')
             variants.append(Variant(stem, str(label), known[label]))
     names = [v.run_name(0) for v in variants]
     for variant, name in zip(variants, names):
         if names.count(name) > 1:
-            raise UsageError(f'{variant.label}: two variants have this name; rename one of the files')
+            raise UsageError(f'{variant.label}: two variants have this name; rename one')
     for group in {v.group for v in variants}:
         _check_comparable([v for v in variants if v.group == group])
     return variants
 
 
 def merged(opt, changes, where):
-    """A copy of options with changes: blocks are merged, other values replaced, None removes.
+    """Copy options and apply changes: blocks are merged, other values are replaced, None removes a key.
+
+    Args:
+        opt (dict): Options.
+        changes (dict): Changes.
+        where (str): Location of the changes in error messages.
+
+    Returns:
+        dict: Changed copy.
 
     Raises:
-        UsageError: What is to be removed is not there.
+        UsageError: If a key to remove does not exist.
     """
     opt = copy.deepcopy(opt)
     for key, value in changes.items():
         if value is None:
             if key not in opt:
-                raise UsageError(f'{where}: {key}: there is nothing to remove{near(key, opt)}')
+                raise UsageError(f'{where}: {key}: does not exist and cannot be removed{near(key, opt)}')
             del opt[key]
         elif isinstance(value, dict) and isinstance(opt.get(key), dict):
             opt[key] = merged(opt[key], value, f'{where}: {key}')
@@ -96,20 +104,20 @@ def merged(opt, changes, where):
 
 
 def options_of_run(variant, seed, iterations=None):
-    """Options of one training: name, seed and budget replaced, roots of data made absolute.
+    """Options of one run: name, seed and length are replaced, and data paths become absolute.
 
-    All that is counted in iterations (schedule, warm-up, recording) is scaled with the budget. It validates once, at
-    the end, and has no data workers: samples depend on the seed alone, so seeds pair the variants.
+    All values in iterations (schedule, warm-up, recording) are scaled with the length. The run validates once, at the
+    end, and has no data workers, so samples depend only on the seed, which pairs the variants.
 
     Args:
         variant (Variant): The variant.
-        seed (int): ``manual_seed``; replaces ``{seed}`` in the paths below ``path:``.
+        seed (int): ``manual_seed``; replaces ``{seed}`` in the paths of ``path:``.
         iterations (int | None): Length; None for that of the option file. Default: None.
 
     Returns:
-        dict: Options, plain.
+        dict: Options.
     """
-    opt = _plain(variant.opt)
+    opt = json.loads(json.dumps(variant.opt))  # plain dicts and lists, which can be dumped as YAML
     opt['name'], opt['manual_seed'] = variant.run_name(seed), seed
     train = opt['train']
     total = int(train['total_iter'])
@@ -132,7 +140,7 @@ def options_of_run(variant, seed, iterations=None):
     for key, value in opt['path'].items():
         if isinstance(value, str):
             value = value.replace('{seed}', str(seed))
-            # what begins so is a run of this ablation, below its output folder
+            # experiments/ refers to a run of this ablation, in the output folder.
             own = value.startswith('experiments/') or not osp.exists(value)
             opt['path'][key] = value if own else osp.abspath(value)
     opt.setdefault('val', {}).update(val_freq=iterations, save_img=False, pbar=False)
@@ -143,7 +151,7 @@ def options_of_run(variant, seed, iterations=None):
 
 
 def option_text(opt):
-    """Text of an option file."""
+    """Format options as an option file."""
     return yaml.safe_dump(opt, sort_keys=False, default_flow_style=None, width=110)
 
 
@@ -152,11 +160,6 @@ def _check_comparable(variants):
     for variant in variants[1:]:
         for what, get in (('datasets', lambda v: v['datasets']), ('total_iter', lambda v: v['train']['total_iter'])):
             if get(variant.opt) != get(first.opt):
-                raise UsageError(f'{variant.label} and {first.label} differ in {what}: they cannot be compared; '
-                                 'give them to two calls')
-
-
-def _plain(value):
-    if isinstance(value, (dict, OrderedDict)):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+                raise UsageError(
+                    f'{variant.label} and {first.label} differ in {what} and cannot be compared; use separate '
+                    'calls')

@@ -1,64 +1,57 @@
-"""What an ablation has found: statistics, a Markdown table and a picture."""
-import copy
+"""Results of an ablation: statistics, Markdown tables and a figure."""
 import numpy as np
-import torch
 from dataclasses import dataclass, field
 from scipy import stats
-from torch.utils.flop_counter import FlopCounterMode
 
-from basicsr.archs import build_network
 from ...engine.training_log import read_curves
 from ...errors import UsageError
-from ..cost import num_parameters
+from ...inference.weights import build_untrained
+from ..command import markdown_table
+from ..complexity import complexity
 from ..drawing import COLORS, new_figure
+from ..networks import channels_of
 
-SIDE = 256  # of the picture that MACs are counted for
+SIDE = 256  # MACs are counted for an image of SIDE x SIDE pixels
 VITALS_TEXT = (
-    'The memory in the last step: entropy of the addressing (0 one prototype, 1 uniform), information (0 the '
-    'same is read everywhere), share of dead prototypes, mean cosine between prototypes:')
-VITALS = ('entropy_', 'information_', 'dead_', 'similarity_')  # what MemoryNetModel logs of a memory
+    'Memory at the end of training: entropy of the addressing (0: one prototype, 1: uniform), information (0: all '
+    'positions read the same), share of dead prototypes, mean cosine of prototypes:')
+VITALS = ('entropy_', 'information_', 'dead_', 'similarity_')  # log keys of MemoryNetModel
 
 
 @dataclass
 class Row:
-    """A variant's results.
+    """Results of a variant.
 
     Args:
-        label (str): Its name.
+        label (str): Name.
         runs (dict): Seed -> finished Run.
-        parameters (int): Of its network.
-        macs (float): Multiplications with addition, of one picture of SIDE x SIDE.
-        values (dict): (metric, data set) -> seed -> value.
-        vitals (dict): Name in the log -> mean over the seeds of its last value.
+        parameters (int): Parameters of the network.
+        macs (int): Multiply-accumulates for one image of SIDE x SIDE pixels.
+        values (dict): (metric, dataset) -> seed -> value.
+        vitals (dict): Log key of the memory -> mean over the seeds of its last value.
     """
     label: str
     runs: dict
     parameters: int
-    macs: float
+    macs: int
     values: dict = field(default_factory=dict)
     vitals: dict = field(default_factory=dict)
 
     @property
     def seconds(self):
-        """Mean seconds of CPU time of a training."""
+        """Mean CPU seconds of a run."""
         return np.mean([run.state()['cpu_seconds'] for run in self.runs.values()])
 
 
 def read_row(variant, runs):
-    """Results of a variant.
-
-    Args:
-        variant (Variant): The variant.
-        runs (dict[int, Run]): Seed -> run, finished or not.
-
-    Returns:
-        Row: Of the finished ones.
-    """
+    """Read the results (Row) of the finished runs (dict[int, Run], by seed) of a variant (Variant)."""
     finished = {seed: run for seed, run in runs.items() if run.finished()}
-    if not finished:  # perhaps its network cannot even be built
-        return Row(variant.label, {}, 0, 0.)
-    net = build_network(variant.opt['network_g'])
-    row = Row(variant.label, finished, num_parameters(net), count_macs(net))
+    if not finished:  # the network may be invalid
+        return Row(variant.label, {}, 0, 0)
+    network_opt = variant.opt['network_g']
+    net = build_untrained(network_opt, variant.label)
+    cost = complexity(net, (channels_of(net, network_opt), SIDE, SIDE))
+    row = Row(variant.label, finished, cost.parameters, cost.macs)
     logged = {}
     for seed, run in finished.items():
         for key, value in run.metrics().items():
@@ -70,38 +63,17 @@ def read_row(variant, runs):
     return row
 
 
-@torch.no_grad()
-def count_macs(net):
-    """Multiplications with addition of convolutions and matrix products, for one picture of SIDE x SIDE.
-
-    Args:
-        net (nn.Module): Network; left unchanged.
-
-    Returns:
-        float: Half of what torch's FlopCounterMode counts.
-    """
-    channels = next(p for p in net.parameters() if p.dim() == 4).shape[1]
-    net = copy.deepcopy(net).eval().requires_grad_(False).to('meta')  # shapes alone: nothing is computed
-    with FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, channels, SIDE, SIDE, device='meta'))
-    return counter.get_total_flops() / 2
-
-
 def interval(differences):
-    """Mean and half width of the 95 % t-interval of differences paired by seed.
-
-    mean +- t(0.975, n - 1) * s / sqrt(n), s the sample's standard deviation.
+    """95 % t-interval of the mean of differences paired by seed.
 
     Args:
-        differences (list[float]): One for each seed.
+        differences (list[float]): At least two.
 
     Returns:
-        tuple[float, float]: The half width is infinite for one seed alone.
+        tuple[float, float]: Lower and upper end.
     """
-    n = len(differences)
-    if n < 2:
-        return float(np.mean(differences)), float('inf')
-    return float(np.mean(differences)), float(stats.t.ppf(.975, n - 1) * np.std(differences, ddof=1) / n**.5)
+    half = stats.sem(differences) * stats.t.ppf(.975, len(differences) - 1)
+    return np.mean(differences) - half, np.mean(differences) + half
 
 
 def paired(row, baseline, key):
@@ -111,69 +83,51 @@ def paired(row, baseline, key):
 
 
 def find_baseline(rows, name):
-    """The row of a name, or whose name ends with it.
+    """Find a row by its label or by the end of its label.
 
     Raises:
-        UsageError: There is none, or there are several.
+        UsageError: If there is not exactly one.
     """
     found = [r for r in rows if r.label == name] or [r for r in rows if r.label.endswith(f'_{name}')]
     if len(found) != 1:
-        raise UsageError(f"baseline '{name}': {len(found)} variants are called so, of "
-                         f'{", ".join(r.label for r in rows)}')
+        raise UsageError(f"baseline '{name}': matches {len(found)} variants of {', '.join(r.label for r in rows)}")
     return found[0]
 
 
 def table(title, rows, baseline):
-    """Markdown of a group.
-
-    Args:
-        title (str): Heading.
-        rows (list[Row]): Variants.
-        baseline (Row): The one that all are compared to.
-
-    Returns:
-        str: Tables: the figures, the differences, and how the memories were addressed at the end.
-    """
+    """Format a group of rows (list[Row]) as Markdown: results, differences to the baseline, and use of the memories."""
     done = [r for r in rows if r.runs]
     keys = sorted({key for r in done for key in r.values})
-    lines = [f'## {title}', '']
-    lines += _markdown(
-        ['variant', 'seeds', 'parameters', f'MACs at {SIDE}x{SIDE}', 'CPU seconds', *(_key(k, keys) for k in keys)], [[
-            r.label,
-            len(r.runs), f'{r.parameters:,}', f'{r.macs / 1e9:.3f} G', f'{r.seconds:.0f}',
-            *(_spread(list(r.values.get(k, {}).values()), k) for k in keys)
-        ] for r in done])
-    lines += ['', f'Difference to `{baseline.label}` ({baseline.parameters:,} parameters), paired by seed, with its '
-              '95 % t-interval (by chance alone one of twenty such intervals leaves out zero):', '']  # yapf: disable
-    body = []
-    for r in done:
-        for key in keys:
-            differences = paired(r, baseline, key) if r is not baseline else []
-            if differences:
-                body.append([r.label, _key(key, keys), len(differences), *_verdict(differences, key)])
-    lines += _markdown(['variant', 'metric', 'pairs', 'difference', '95 % interval', ''], body)
+    head = ['variant', 'seeds', 'parameters', f'MACs at {SIDE}x{SIDE}', 'CPU seconds', *(_key(k, keys) for k in keys)]
+    results = [[
+        r.label,
+        len(r.runs), f'{r.parameters:,}', f'{r.macs / 1e9:.3f} G', f'{r.seconds:.0f}',
+        *(_spread(list(r.values.get(k, {}).values()), k) for k in keys)
+    ] for r in done]
+    differences = [(r, key, paired(r, baseline, key)) for r in done if r is not baseline for key in keys]
+    verdicts = [[r.label, _key(key, keys), len(v), *_verdict(v, key)] for r, key, v in differences if v]
+    parts = [
+        f'## {title}',
+        markdown_table(head, results),
+        f'Difference to `{baseline.label}` ({baseline.parameters:,} parameters), paired by seed, with 95 % t-interval '
+        '(1 in 20 intervals excludes zero by chance):',
+        markdown_table(['variant', 'metric', 'pairs', 'difference', '95 % interval', ''], verdicts)
+    ]
     vitals = sorted({name for r in done for name in r.vitals})
     if vitals:
-        lines += ['', VITALS_TEXT, '']
-        lines += _markdown(['variant', *vitals], [[
-            r.label, *(f'{r.vitals[v]:.3f}' if v in r.vitals else '' for v in vitals)] for r in done if r.vitals
-        ])  # yapf: disable
+        body = [[r.label, *(f'{r.vitals[v]:.3f}' if v in r.vitals else '' for v in vitals)] for r in done if r.vitals]
+        parts += [VITALS_TEXT, markdown_table(['variant', *vitals], body)]
     missing = [r.label for r in rows if not r.runs]
     if missing:
-        lines += ['', f'No run is finished of: {", ".join(missing)}.']
-    return '\n'.join(lines) + '\n'
+        parts.append(f'No finished run: {", ".join(missing)}.')
+    return '\n\n'.join(parts) + '\n'
 
 
 def draw(title, rows, baseline):
-    """Figures of each seed, their mean, and the difference to the baseline with its interval.
-
-    Args:
-        title (str): Heading.
-        rows (list[Row]): Variants, from top to bottom.
-        baseline (Row): The one that all are compared to.
+    """Draw the results of all seeds, their mean, and the difference to the baseline with its interval.
 
     Returns:
-        matplotlib.figure.Figure: One line of panels for each metric and data set.
+        matplotlib.figure.Figure: One row of panels per metric and dataset.
     """
     rows = [r for r in rows if r.runs]
     keys = sorted({key for r in rows for key in r.values})
@@ -188,32 +142,32 @@ def draw(title, rows, baseline):
             left.plot(np.mean(values), place, '|', color=color, markersize=16, markeredgewidth=2.5)
             differences = paired(row, baseline, key) if row is not baseline else []
             if differences:
-                mean, half = interval(differences)
-                clear = np.isfinite(half) and abs(mean) > half
-                color = COLORS[2 if mean > 0 else 5] if clear else 'gray'
+                mean = np.mean(differences)
+                low, high = interval(differences) if len(differences) > 1 else (-np.inf, np.inf)
+                color = COLORS[2] if low > 0 else COLORS[5] if high < 0 else 'gray'
                 right.plot(differences, [place] * len(differences), 'o', color=color, alpha=.4, markersize=5)
                 right.plot(mean, place, '|', color=color, markersize=16, markeredgewidth=2.5)
-                if np.isfinite(half):
-                    right.hlines(place, mean - half, mean + half, color=color, linewidth=2.5)
+                if len(differences) > 1:
+                    right.hlines(place, low, high, color=color, linewidth=2.5)
         left.axvline(np.mean(list(baseline.values[key].values())), color=COLORS[1], linewidth=1, linestyle=':')
         right.axvline(0, color=COLORS[1], linewidth=1.5)
         left.set_yticks(places, [f'{r.label} ({r.parameters / 1000:.0f}k)' for r in rows], fontsize=9)
-        left.set_title(f'{_key(key, keys)}: each seed, and their mean', fontsize=10)
+        left.set_title(f'{_key(key, keys)}: seeds and mean', fontsize=10)
         right.set_title(f'difference to {baseline.label}, 95 % interval', fontsize=10)
         for axis in (left, right):
             axis.grid(axis='x', alpha=.3)
             axis.set_ylim(-.7, len(rows) - .3)
-    figure.suptitle(f'{title} (gray: the interval includes zero)', fontsize=11)
+    figure.suptitle(f'{title} (gray: interval includes zero)', fontsize=11)
     return figure
 
 
 def _verdict(differences, key):
-    mean, half = interval(differences)
-    digits = _digits(key)
-    if not np.isfinite(half):
-        return [f'{mean:+.{digits}f}', '', 'one seed alone says nothing']
-    text = '**includes zero**' if abs(mean) <= half else 'above zero' if mean > 0 else 'below zero'
-    return [f'{mean:+.{digits}f}', f'{mean - half:+.{digits}f} to {mean + half:+.{digits}f}', text]
+    mean, digits = np.mean(differences), _digits(key)
+    if len(differences) == 1:
+        return [f'{mean:+.{digits}f}', '', 'no interval for one seed']
+    low, high = interval(differences)
+    text = 'above zero' if low > 0 else 'below zero' if high < 0 else '**includes zero**'
+    return [f'{mean:+.{digits}f}', f'{low:+.{digits}f} to {high:+.{digits}f}', text]
 
 
 def _spread(values, key):
@@ -229,8 +183,3 @@ def _digits(key):
 
 def _key(key, keys):
     return key[0] if len({name for _, name in keys}) == 1 else f'{key[0]} of {key[1]}'
-
-
-def _markdown(head, body):
-    rows = [head, ['---'] * len(head), *body]
-    return ['| ' + ' | '.join(map(str, row)) + ' |' for row in rows]

@@ -1,4 +1,4 @@
-"""The trainings of an ablation: processes that run side by side, and that can be stopped and taken up again."""
+"""Training runs of an ablation: concurrent processes that can be interrupted and resumed."""
 import contextlib
 import json
 import os
@@ -22,13 +22,13 @@ _ITERATION = re.compile(rb'iter:\s*([\d,]+), lr:')
 
 @dataclass(frozen=True)
 class Run:
-    """One training of an ablation.
+    """One training run of an ablation.
 
     Args:
-        name (str): Its name.
-        opt (dict): Its options.
-        output (str): Folder of the ablation: ``experiments/<name>`` in it is what the training writes,
-            ``<name>.yml``, ``<name>.txt`` and ``<name>.json`` in its ``runs`` are options, printed text and seconds.
+        name (str): Name.
+        opt (dict): Options.
+        output (str): Folder of the ablation. The run writes to ``experiments/<name>`` there; ``runs`` holds its
+            options (``<name>.yml``), printed text (``<name>.txt``) and state (``<name>.json``).
     """
     name: str
     opt: dict
@@ -36,20 +36,20 @@ class Run:
 
     @property
     def folder(self):
-        """What the training writes."""
+        """Folder that the training writes to."""
         return osp.join(self.output, 'experiments', self.name)
 
     def file(self, ending):
-        """A file beside it."""
+        """Path of its file in ``runs``."""
         return osp.join(self.output, 'runs', f'{self.name}.{ending}')
 
     @property
     def total(self):
-        """Iterations."""
+        """Number of iterations."""
         return self.opt['train']['total_iter']
 
     def state(self):
-        """Seconds of CPU time so far, and whether it ended well."""
+        """Return the CPU seconds so far and whether the run has finished."""
         try:
             with open(self.file('json'), encoding='utf-8') as f:
                 return json.load(f)
@@ -57,25 +57,25 @@ class Run:
             return dict(cpu_seconds=0., finished=False)
 
     def finished(self):
-        """Whether it has ended well, with these options, and its figures are there."""
+        """Whether the run has finished with these options and has results."""
         return self.state()['finished'] and not self.changed() and osp.isfile(osp.join(self.folder, 'metrics.jsonl'))
 
     def changed(self):
-        """Whether it was begun with other options."""
+        """Whether the run was started with other options."""
         return osp.isdir(self.folder) and _read(self.file('yml')) != option_text(self.opt).encode()
 
     def iteration(self):
-        """The last iteration that it has told of."""
+        """Last iteration that the run has printed."""
         found = _ITERATION.findall(_read(self.file('txt'), 4000))
         return int(found[-1].replace(b',', b'')) if found else 0
 
     def needs(self, runs):
-        """Runs whose results its options name."""
+        """Runs whose results its options refer to."""
         paths = [v for v in self.opt['path'].values() if isinstance(v, str)]
         return [r for r in runs if any(v.startswith(f'experiments/{r.name}/') for v in paths)]
 
     def metrics(self):
-        """Figures of the last validation: (metric, data set) -> value."""
+        """Results of the last validation: (metric, dataset) -> value."""
         return {
             (metric, name): points[-1][1]
             for metric, sets in read_validations(self.folder).items()
@@ -84,27 +84,30 @@ class Run:
 
 
 def train_all(runs, jobs=1, threads=1, overwrite=False):
-    """Train what is not finished.
+    """Train all runs that have not finished.
 
-    Each is a process of ``python -m memnet_basicsr.train`` in the output folder; one that was stopped goes on with
-    ``--auto_resume``. A failing run is told, and the others go on. SIGTERM and Ctrl-C stop the processes, which save.
+    Each run is a process of ``python -m memnet_basicsr.train`` in the output folder; interrupted runs continue with
+    ``--auto_resume``. Failures are reported and the remaining runs continue. SIGTERM and Ctrl-C stop the processes,
+    which save their state.
 
     Args:
-        runs (list[Run]): Trainings; one that names another's results waits for it.
-        jobs (int): Processes at once. Default: 1.
-        threads (int): Threads of each. Default: 1.
-        overwrite (bool): Whether runs that were begun with other options start anew. Default: False.
+        runs (list[Run]): Runs; a run that refers to the results of another one waits for it.
+        jobs (int): Concurrent processes. Default: 1.
+        threads (int): Threads of each process. Default: 1.
+        overwrite (bool): Whether to restart runs whose options have changed. Default: False.
 
     Returns:
-        dict[str, str]: Names of the failed runs -> last line of what they printed.
+        dict[str, str]: Name of each failed run -> last line that it printed.
 
     Raises:
-        UsageError: Options of a run that has begun are others now; another ablation works in the folder.
+        UsageError: If options of a started run have changed, or another ablation uses the folder.
+        KeyboardInterrupt: If the runs were stopped.
     """
     changed = [run for run in runs if run.changed()]
     if changed and not overwrite:
-        raise UsageError(f'{len(changed)} run(s) were begun with other options than those of now ({changed[0].name}, '
-                         '...): choose another --output, or say --overwrite to train them anew')
+        raise UsageError(
+            f'{len(changed)} run(s) were started with other options (first: {changed[0].name}); use another '
+            '--output, or --overwrite to restart them')
     output = runs[0].output
     os.makedirs(osp.join(output, 'runs'), exist_ok=True)
     with _locked(output) as lock:
@@ -113,7 +116,7 @@ def train_all(runs, jobs=1, threads=1, overwrite=False):
             for ending in ('txt', 'json'):
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(run.file(ending))
-        return _Queue(runs, jobs, threads, lock).work()
+        return _Queue(runs, jobs, threads, lock).run()
 
 
 class _Queue:
@@ -124,24 +127,24 @@ class _Queue:
         self.working, self.failed = {}, {}
         self.stopped = 0
 
-    def work(self):
+    def run(self):
         before = {v: signal.signal(v, self._stop) for v in (signal.SIGINT, signal.SIGTERM)}
         done = sum(run.total for run in self.all if run not in self.waiting)
         total = sum(run.total for run in self.all)
         if self.waiting:
-            print(f'{len(self.all)} runs, {len(self.all) - len(self.waiting)} of them finished')
+            print(f'{len(self.all)} runs, {len(self.all) - len(self.waiting)} finished')
         try:
             with tqdm(total=total, initial=done, unit='it', disable=not self.waiting, mininterval=1) as bar:
                 while self.working or (self.waiting and not self.stopped):
                     self._start_more()
                     time.sleep(0.2)
                     for process, run in list(self.working.items()):
-                        self._look_at(process, run)
+                        self._collect(process, run)
                     ended = sum(r.total for r in self.all if r not in self.waiting and r not in self.working.values())
                     bar.set_postfix_str(', '.join(r.name for r in self.working.values()), refresh=False)
                     bar.update(max(0, ended + sum(r.iteration() for r in self.working.values()) - bar.n))
         finally:
-            for process in self.working:  # after an error of our own
+            for process in self.working:  # only after an error in this loop
                 process.terminate()
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -171,16 +174,16 @@ class _Queue:
         write_atomically(run.file('yml'), option_text(run.opt).encode())
         environment = dict(os.environ, OMP_NUM_THREADS=str(self.threads), MKL_NUM_THREADS=str(self.threads))
         with open(run.file('txt'), 'wb') as text:
-            # a session of its own: Ctrl-C reaches it once, from here; the lock stays while one of them lives
+            # In a new session, Ctrl-C does not reach the process twice. It inherits the lock, which outlives us.
             process = subprocess.Popen(command_of(run), cwd=run.output, env=environment, stdout=text, stderr=text,
                                        start_new_session=True, pass_fds=[self.lock])  # yapf: disable
         self.working[process] = run
 
-    def _look_at(self, process, run):
+    def _collect(self, process, run):
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if not pid:
             return
-        process.returncode = os.waitstatus_to_exitcode(status)  # Popen would wait for it otherwise
+        process.returncode = os.waitstatus_to_exitcode(status)  # otherwise Popen would wait for the process
         del self.working[process]
         seconds = run.state()['cpu_seconds'] + usage.ru_utime + usage.ru_stime
         complete = process.returncode == 0 and bool(run.metrics())
@@ -195,26 +198,25 @@ class _Queue:
 
 
 def command_of(run):
-    """What starts a run, or takes it up."""
+    """Command that starts or resumes a run."""
     return [sys.executable, '-m', 'memnet_basicsr.train', '-opt', osp.abspath(run.file('yml')), '--auto_resume']
 
 
 @contextlib.contextmanager
 def _locked(folder):
-    """One ablation at a time in a folder; what a killed one has left running counts."""
-    import fcntl  # not on Windows
+    """Allow one ablation per folder, including processes that a killed one has left."""
+    import fcntl  # not available on Windows
     with open(osp.join(folder, 'runs', '.lock'), 'w') as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(
-                f'output {folder}: another ablation works there, or a training that one has left; wait for '
-                'it') from None
+            raise UsageError(f'output {folder}: is in use by another ablation or by its processes; wait until they '
+                             'finish') from None
         yield f.fileno()
 
 
 def _read(path, last=None):
-    """Bytes of a file, or its last ones; none where there is no file."""
+    """Read a file, or its last bytes; empty if it does not exist."""
     try:
         with open(path, 'rb') as f:
             if last:

@@ -1,4 +1,4 @@
-"""What the benchmark measures. Each job is prepared and run in a process of its own, see benchmark_process.py."""
+"""The jobs of the benchmark: networks and tasks to measure. Each job runs in its own process, see process.py."""
 import importlib.util
 import io
 import math
@@ -7,7 +7,8 @@ import warnings
 from dataclasses import dataclass
 from os import path as osp
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from ... import fast
 from ...archs.memnet_arch import MemNet
@@ -21,7 +22,7 @@ PLAIN_COMPILED, PLAIN_ONNX = 'plain, torch.compile', 'plain, ONNX Runtime'
 OURS, OURS_DEPLOY, OURS_RECOMPUTE = 'ours', 'ours, deploy', 'ours, recompute'
 OURS_COMPILED = 'ours, torch.compile'
 CONVOLUTIONS = 'convolutions alone'
-OPTIONAL = (PLAIN_COMPILED, PLAIN_ONNX, OURS_COMPILED)  # may be impossible here: skipped with the reason
+OPTIONAL = (PLAIN_COMPILED, PLAIN_ONNX, OURS_COMPILED)  # skipped with a reason if they fail
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 NARROW = {
@@ -30,25 +31,23 @@ NARROW = {
 }
 REFERENCES = {'memnet': ('memnet_plain.py', 'PlainMemNet'), 'memorynet': ('memorynet_plain.py', 'MemoryNetPlain')}
 
-aten = torch.ops.aten
-
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to measure.
+    """One measurement.
 
     Args:
         network (str): 'memnet' (M6R6) or 'memorynet'.
         task (str): 'infer' or 'train'.
         form (str): One of the forms above.
         precision (str): 'fp32' or 'bf16'.
-        shape (tuple[int]): Input, (n, c, h, w).
-        reference (str): Folder of the plain networks (tests/reference of a clone).
-        memory (str): MemoryNet's memory; the plain network has 'none' and 'released'. Default: 'none'.
-        narrow (bool): Take narrow networks. Default: False.
-        tile (int | None): Side of the tiles in pixels; None for the whole picture. Default: None.
-        device (str): Where to compute. Default: 'cpu'.
-        threads (int): Of torch and ONNX Runtime. Default: 1.
+        shape (tuple[int]): Shape of the input, (n, c, h, w).
+        reference (str): Folder of the plain networks (tests/reference in a clone).
+        memory (str): Memory of MemoryNet; the plain network supports 'none' and 'released'. Default: 'none'.
+        narrow (bool): Whether to use narrow networks. Default: False.
+        tile (int | None): Tile size in pixels; None for the whole image. Default: None.
+        device (str): Device to compute on. Default: 'cpu'.
+        threads (int): Threads of torch and ONNX Runtime. Default: 1.
     """
     network: str
     task: str
@@ -64,16 +63,10 @@ class Job:
 
 
 def prepare(job):
-    """Build what a job needs.
-
-    Args:
-        job (Job): The job.
-
-    Returns:
-        Callable: Runs it once.
+    """Build everything that a job needs; return a function that runs it once.
 
     Raises:
-        UsageError: The job is impossible here.
+        UsageError: If the job cannot run on this machine.
     """
     torch.manual_seed(0)
     if job.form == CONVOLUTIONS:
@@ -82,27 +75,19 @@ def prepare(job):
         return _onnx_run(job)
     run = _training_run(job) if job.task == 'train' else _inference_run(job)
     if job.form in (PLAIN_COMPILED, OURS_COMPILED):
-        for _ in range(2):  # compiling is part of building
+        for _ in range(2):  # compilation counts as building the network
             run()
         give_back_memory()
     return run
 
 
 def load_plain(network, folder):
-    """Class of a plain network.
-
-    Args:
-        network (str): 'memnet' or 'memorynet'.
-        folder (str): tests/reference of a clone.
-
-    Raises:
-        UsageError: If it is not there.
-    """
+    """Load the class of a plain network from tests/reference of a clone; raise UsageError if it is missing."""
     name, cls = REFERENCES[network]
     path = osp.join(folder, name)
     if not osp.isfile(path):
-        raise UsageError(f'{path} is missing: the plain networks to compare with are in a clone of the repository '
-                         'alone (git clone), run its scripts/benchmark.py')
+        raise UsageError(f'{path} is missing: the plain networks are only in a clone of the repository; run '
+                         'scripts/benchmark.py there')
     spec = importlib.util.spec_from_file_location(name[:-3], path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -110,34 +95,33 @@ def load_plain(network, folder):
 
 
 def build_network(job):
-    """The network of a job, in training mode, on the CPU."""
+    """Build the network of a job on the CPU, in the mode of its task and the form to measure."""
     options = dict(NARROW[job.network]) if job.narrow else {}
     if job.network == 'memorynet':
         options['memory'] = job.memory
-    if job.form in (OURS, OURS_DEPLOY, OURS_RECOMPUTE, OURS_COMPILED):
-        net = (MemNet if job.network == 'memnet' else MemoryNet)(**options)
-        return fast.training(net, recompute=job.form == OURS_RECOMPUTE)
-    if job.memory == 'feature':
-        options['memory'] = 'none'  # the plain network does not have it: the backbone is what to compare with
-    return load_plain(job.network, job.reference)(**options)
+    if not job.form.startswith('ours'):
+        if job.memory == 'feature':
+            options['memory'] = 'none'  # the plain network has no such memory; compare with its backbone
+        return load_plain(job.network, job.reference)(**options).train(job.task == 'train')
+    net = (MemNet if job.network == 'memnet' else MemoryNet)(**options).train(job.task == 'train')
+    if job.form == OURS_DEPLOY:
+        return fast.inference(net)
+    return fast.training(net, recompute=job.form == OURS_RECOMPUTE)
 
 
 def _place(net, job):
-    """Put the network and a function that makes an input where and as the form has it."""
-    # on a CPU our networks choose their layout; on a GPU that is the caller's choice
+    """Move the network to the device in the memory format of the form, and make an input."""
+    # On a CPU our networks select the format; on a GPU the caller does.
     last = job.form in (PLAIN_LAST, PLAIN_COMPILED) or (job.device != 'cpu' and job.form.startswith('ours'))
     layout = {'memory_format': torch.channels_last} if last else {}
     return net.to(job.device, **layout), torch.rand(job.shape).to(job.device, **layout)
 
 
 def _inference_run(job):
-    net = build_network(job).eval()
-    if job.form == OURS_DEPLOY:
-        net = fast.inference(net)
-    net, x = _place(net, job)
+    net, x = _place(build_network(job), job)
     dtype = DTYPES[job.precision]
-    net = net.to(dtype)  # for all forms alike; autocast would convert the weights at every call
-    if job.form != OURS_DEPLOY:  # it takes the picture as it is, whatever it computes in
+    net = net.to(dtype)  # not autocast, which would convert the weights at every call
+    if job.form != OURS_DEPLOY:  # which takes fp32 images in every precision
         x = x.to(dtype)
     if job.form in (PLAIN_COMPILED, OURS_COMPILED):
         net = torch.compile(net)
@@ -151,8 +135,7 @@ def _inference_run(job):
 
 
 def _training_run(job):
-    importlib.import_module(
-        'torch._dynamo')  # the optimizer imports it in its first step: that is not the step's memory
+    _first_optimizer_step()
     net, x = _place(build_network(job), job)
     if job.device == 'cpu' and job.form in (OURS, OURS_RECOMPUTE):
         keep_freed_memory()  # as RestorationModel does
@@ -171,8 +154,15 @@ def _training_run(job):
     return run
 
 
+def _first_optimizer_step():
+    """The first optimizer step of a process imports torch's compiler, whose memory is not that of training."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    torch.optim.AdamW([parameter]).step()
+
+
 class FirstOutput(nn.Module):
-    """Of a network's outputs the first, the result."""
+    """Return only the first output of a network."""
 
     def __init__(self, net):
         super().__init__()
@@ -184,9 +174,9 @@ class FirstOutput(nn.Module):
 
 def _onnx_run(job):
     if job.precision != 'fp32' or job.device != 'cpu':
-        raise UsageError('measured in fp32 on the CPU alone')
+        raise UsageError('ONNX Runtime is measured only in fp32 on the CPU')
     try:
-        import onnx  # noqa: F401  (torch's exporter needs it)
+        import onnx  # noqa: F401  (required by torch's exporter)
         import onnxruntime
     except ImportError as error:
         raise UsageError(f'{error.name} is not installed') from None
@@ -194,90 +184,68 @@ def _onnx_run(job):
     buffer = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        net = FirstOutput(build_network(job)).eval()
-        torch.onnx.export(net, (x, ), buffer, input_names=['lq'], opset_version=17, dynamo=False)
+        torch.onnx.export(
+            FirstOutput(build_network(job)).eval(), (x, ), buffer, input_names=['lq'], opset_version=17, dynamo=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = job.threads
     session = onnxruntime.InferenceSession(buffer.getvalue(), options, providers=['CPUExecutionProvider'])
-    del net, buffer
+    del buffer
     give_back_memory()
     inputs = {'lq': x.numpy()}
     return lambda: session.run(None, inputs)
 
 
-class ConvolutionLog(TorchDispatchMode):
-    """While open, notes every convolution and every backward pass of one, with the shapes that it meets."""
+class ConvolutionLog(TorchFunctionMode):
+    """Record every convolution that runs in this context.
+
+    Attributes:
+        calls (list[tuple]): (shape of the input, shape of the weight, whether there is a bias, whether the input needs
+            a gradient, stride, padding, dilation and groups).
+    """
 
     def __init__(self):
         super().__init__()
         self.calls = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func in (aten.convolution.default, aten.convolution_backward.default):
-            self.calls.append((func, [v.shape if isinstance(v, torch.Tensor) else v for v in args]))
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is F.conv2d:
+            x, weight, bias, *settings = args
+            self.calls.append((x.shape, weight.shape, bias is not None, x.requires_grad, *settings))
         return func(*args, **(kwargs or {}))
 
 
 def executed_convolutions(job):
-    """All convolutions that the plain network of a job executes, in the order of their execution.
+    """List all convolutions that the plain network of a job executes, in order, see :class:`ConvolutionLog`.
 
-    The network runs on the meta device, which knows shapes alone.
-
-    Args:
-        job (Job): Network, task and shape.
-
-    Returns:
-        list[tuple]: (operator of aten, its arguments with ``torch.Size`` in place of tensors).
+    The network runs on the meta device, which computes only shapes.
     """
-    net = build_network(job).to('meta')
-    x = torch.empty(job.shape, device='meta')
-    with ConvolutionLog() as log:
-        if job.task == 'train':
-            sum(v.mean() for v in net(x)).backward()
-        else:
-            with torch.no_grad():
-                net.eval()(x)
+    net, x = build_network(job).to('meta'), torch.empty(job.shape, device='meta')
+    with ConvolutionLog() as log, torch.set_grad_enabled(job.task == 'train'):
+        net(x)
     return log.calls
 
 
-def multiplications(calls):
-    """Multiplications of forward convolutions.
-
-    Args:
-        calls (list[tuple]): Result of :func:`executed_convolutions` for inference, of convolutions with stride 1 that
-            keep the size of their input.
-
-    Returns:
-        int: Number.
-    """
-    return sum(shape[0] * math.prod(shape[2:]) * math.prod(weight) for _, (shape, weight, *_) in calls)
-
-
 def _convolutions_run(job):
-    """All convolutions of the plain network in channels_last, on memory that is there already."""
-    dtype = DTYPES[job.precision]
+    """All convolutions of the plain network in channels_last, on preallocated memory."""
+    dtype, train = DTYPES[job.precision], job.task == 'train'
     calls = executed_convolutions(job)
-    # of the tensors of a call, pictures come first: one in the forward, two (gradient and input) in the backward pass
-    pictures = {aten.convolution.default: 1, aten.convolution_backward.default: 2}
-    largest = [max((math.prod(args[i]) for func, args in calls if i < pictures[func]), default=0) for i in range(2)]
-    buffers = [torch.rand(v, device=job.device, dtype=dtype) for v in largest]
+    buffer = torch.rand(max(math.prod(v[0]) for v in calls), device=job.device, dtype=dtype)
 
-    def tensor(shape, buffer):
-        n, c, *size = shape
-        flat = buffer[:math.prod(shape)] if buffer is not None else torch.rand(math.prod(shape), device=job.device)
-        return flat.to(dtype).view(n, *size, c).movedim(-1, 1)  # channels_last
+    def random(*shape):
+        return torch.rand(shape, device=job.device).to(dtype).requires_grad_(train)
 
     ready = []
-    for func, args in calls:
-        args = [
-            v if not isinstance(v, torch.Size) else torch.rand(v, device=job.device).to(dtype)
-            if len(v) == 1 else tensor(v, buffers[i] if i < pictures[func] else None) for i, v in enumerate(args)
-        ]
-        ready.append((func, args))
+    for (n, c, h, w), (out, *kernel), has_bias, needs_gradient, *settings in calls:
+        x = buffer[:n * c * h * w].view(n, h, w, c).movedim(-1, 1).requires_grad_(needs_gradient)
+        weight = random(out, *kernel).to(memory_format=torch.channels_last).detach().requires_grad_(train)
+        ready.append((x, weight, random(out) if has_bias else None, settings))
 
     def run():
-        with torch.no_grad():
-            for func, args in ready:
-                func(*args)
+        with torch.set_grad_enabled(train):
+            for x, weight, bias, settings in ready:
+                y = F.conv2d(x, weight, bias, *settings)
+                if train:
+                    inputs = [v for v in (x, weight, bias) if v is not None and v.requires_grad]
+                    torch.autograd.grad(y, inputs, y.detach())
 
     return run

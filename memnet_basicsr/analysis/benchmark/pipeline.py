@@ -1,7 +1,6 @@
-"""Does the LMDB pipeline keep up with training?"""
+"""Measure whether reading an LMDB keeps up with training."""
 import time
 import torch
-import yaml
 from torch.utils.data import DataLoader
 
 from basicsr.data.data_sampler import EnlargedSampler
@@ -10,38 +9,38 @@ from ...data.noisy_image_dataset import NoisyImageDataset
 from ...data.sampling import EpochSampler, SeededDataset
 from ...engine.speed import SpeedMeter
 from ...errors import UsageError
+from ...plugin.option_file import load_yaml
 from .jobs import NARROW
 
-COLUMNS = ('what', 'pictures per second', 'share of waiting for data')
-ROUNDS = 3  # so many times the loader's reserve is used up, else the reserve is what is measured
-WAIT = 0.02  # share of waiting to stay below
+COLUMNS = ('measurement', 'images per second', 'data wait')
+ROUNDS = 3  # multiples of the prefetched batches to read; fewer would only measure the prefetched ones
+WAIT = 0.02  # target share of time spent waiting for data
 
 
 def measure_pipeline(lmdb, option_file, device, quick=False):
-    """Pictures per second of the loader alone, of training from memory, and of training from the loader.
+    """Measure the images per second of the loader alone, of training from memory and of training from the loader.
 
     Args:
-        lmdb (str): LMDB of clean pictures.
-        option_file (str): Training options of a MemNet for denoising: patch, batch, workers and network are taken.
-        device (str): Where to train.
-        quick (bool): A narrow network and few steps. Default: False.
+        lmdb (str): LMDB of clean images.
+        option_file (str): Option file that trains MemNet for denoising; defines patch, batch, workers and network.
+        device (str): Device to train on.
+        quick (bool): Whether to use a narrow network and few steps. Default: False.
 
     Returns:
-        list[tuple]: (what, pictures per second, share of waiting or None).
+        list[tuple]: (measurement, images per second, share of time spent waiting for data or None).
 
     Raises:
-        UsageError: Options of something else, or an LMDB that cannot be read.
+        UsageError: If the option file trains something else, or the LMDB cannot be read.
     """
-    with open(option_file, encoding='utf-8') as f:
-        opt = yaml.safe_load(f)
+    opt = load_yaml(option_file)
     data, network = opt['datasets']['train'], dict(opt['network_g'])
     if data['type'] != 'NoisyImageDataset' or network.pop('type') != 'MemNet':
-        raise UsageError(f'{option_file}: give the options of a training of MemNet for denoising')
+        raise UsageError(f'{option_file}: does not train MemNet for denoising; use another option file')
     if quick:
         network, data = {**network, **NARROW['memnet']}, {**data, 'num_worker_per_gpu': 1, 'batch_size_per_gpu': 2}
     dataset = NoisyImageDataset({**data, 'dataroot_gt': lmdb, 'io_backend': {'type': 'lmdb'}, 'phase': 'train'})
     batch, workers = data['batch_size_per_gpu'], data['num_worker_per_gpu']
-    steps = 3 if quick else ROUNDS * max(1, 2 * workers)  # a DataLoader has two batches of each worker in reserve
+    steps = 3 if quick else ROUNDS * max(1, 2 * workers)  # a DataLoader prefetches two batches per worker
 
     def batches():
         ratio = (steps + 1) * batch / len(dataset)
@@ -83,7 +82,7 @@ def measure_pipeline(lmdb, option_file, device, quick=False):
 
 
 def rows_of(measured):
-    """Rows of the Markdown table."""
+    """Rows of ``COLUMNS``."""
     rows = [[what, f'{speed:.1f}', '-' if wait is None else f'{wait:.2%}'] for what, speed, wait in measured]
     wait = measured[-1][2]
-    return rows + [[f'waiting below {WAIT:.0%}', '', 'yes' if wait < WAIT else 'no']]
+    return rows + [[f'data wait below {WAIT:.0%}', '', 'yes' if wait < WAIT else 'no']]

@@ -1,8 +1,11 @@
-"""Measuring jobs in turns, each in a process of its own: the side that asks, and the process."""
+"""Measure jobs in turns, each in its own process."""
+import contextlib
 import multiprocessing
 import statistics
 import time
 import torch
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from tqdm import tqdm
 
@@ -13,13 +16,13 @@ from .jobs import OPTIONAL, Job, prepare
 
 @dataclass
 class Result:
-    """What came of a job.
+    """Measurement of a job.
 
     Args:
         job (Job): The job.
-        seconds (list[float]): Of every repetition.
-        peak (float): Peak memory in bytes, above what the process held when all was built.
-        skipped (str | None): Why there are no figures.
+        seconds (list[float]): Seconds of every repetition.
+        peak (float): Peak memory in bytes, above what the process held after building the network.
+        skipped (str | None): Reason if the job could not be measured.
     """
     job: Job
     seconds: list = field(default_factory=list)
@@ -32,10 +35,9 @@ class Result:
 
 
 class PeakMemory:
-    """Largest memory that this process takes from now on, above what it holds now.
+    """Peak memory of this process from now on, above what it holds now.
 
-    On a CPU the resident set without the code of libraries, which comes in when it is first used; on a GPU what
-    tensors take.
+    On a CPU, the resident set without library code, which is loaded on first use; on a GPU, the memory of tensors.
 
     Args:
         device (str): 'cpu' or a GPU.
@@ -47,20 +49,19 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self.base = torch.cuda.memory_allocated()
             return
-        try:
-            with open('/proc/self/clear_refs', 'w') as f:
-                f.write('5')  # the high-water mark starts anew; without the right to, the reading is an upper bound
-        except OSError:
-            pass
+        # Reset the high-water mark; without permission, the reading is an upper bound.
+        with contextlib.suppress(OSError), open('/proc/self/clear_refs', 'w') as f:
+            f.write('5')
         self.base = _status('VmRSS') or peak_memory(self.device)
         self.code = _status('RssFile') or 0
 
     def read(self):
-        """Bytes; not a number where the system does not tell."""
+        """Return the peak in bytes; NaN if the system does not report it."""
         if self.device.type == 'cuda':
             return torch.cuda.max_memory_allocated() - self.base
         code = (_status('RssFile') or 0) - self.code
-        return (_status('VmHWM') or peak_memory(self.device)) - self.base - max(code, 0)  # tiny jobs: of either sign
+        return (_status('VmHWM') or peak_memory(self.device)) - self.base - max(code,
+                                                                                0)  # may be negative for tiny jobs
 
 
 def _status(key):
@@ -71,34 +72,8 @@ def _status(key):
         return None
 
 
-def serve(connection, job):
-    """Main function of a process: prepare a job, run it at every ``go``, and tell the peak memory at the end.
-
-    Sends ('ready', None) or ('failed', reason), after each ``go`` ('seconds', float) or ('failed', reason), and in the
-    end ('peak', bytes).
-
-    Args:
-        connection (multiprocessing.connection.Connection): To the process that asks.
-        job (Job): What to run.
-    """
-    try:
-        torch.set_num_threads(job.threads)
-        torch.backends.cudnn.benchmark = True  # as BasicSR trains
-        run = prepare(job)
-        memory = PeakMemory(job.device)
-        connection.send(('ready', None))
-        while connection.recv() == 'go':
-            connection.send(('seconds', seconds(run, job.device)))
-        connection.send(('peak', memory.read()))
-    except (EOFError, BrokenPipeError):  # nobody asks any more
-        pass
-    except Exception as error:  # a compiler can fail in any way; who asks decides whether that matters
-        text = str(error).strip() or type(error).__name__
-        connection.send(('failed', f'{type(error).__name__}: {text.splitlines()[0][:200]}'))
-
-
-def seconds(run, device, gpu_runs=10):
-    """Seconds of one call; on a GPU, of several behind each other, by its own clock."""
+def seconds_of(run, device, gpu_runs=10):
+    """Seconds of one call; on a GPU the mean of several, measured by CUDA events."""
     if torch.device(device).type != 'cuda':
         start = time.perf_counter()
         run()
@@ -113,101 +88,122 @@ def seconds(run, device, gpu_runs=10):
     return start.elapsed_time(end) / 1000 / gpu_runs
 
 
+class Failure(Exception):
+    """A job failed; the message is one line. Unlike other exceptions, it can always be pickled."""
+
+
+_measured = {}  # in the process of a job: what it runs, and its PeakMemory
+
+
+@contextlib.contextmanager
+def _failures():
+    try:
+        yield
+    except Exception as error:
+        text = str(error).strip() or type(error).__name__
+        raise Failure(f'{type(error).__name__}: {text.splitlines()[0][:200]}') from None
+
+
+def _prepare(job):
+    with _failures():
+        torch.set_num_threads(job.threads)
+        torch.backends.cudnn.benchmark = True  # as in BasicSR's training
+        _measured.update(run=prepare(job), memory=PeakMemory(job.device))
+
+
+def _run(device):
+    with _failures():
+        return seconds_of(_measured['run'], device)
+
+
+def _peak():
+    return _measured['memory'].read()
+
+
+class Worker:
+    """Process of a job, and its result."""
+
+    def __init__(self, job, context):
+        self.result = Result(job)
+        self.executor = ProcessPoolExecutor(1, mp_context=context)
+        self.ready = self.executor.submit(_prepare, job)
+
+    def wait(self):
+        """Wait until the job is prepared."""
+        self._value_of(self.ready)
+
+    def run(self, timed):
+        """Run the job once."""
+        value = self._call(_run, self.result.job.device)
+        if timed and value is not None:
+            self.result.seconds.append(value)
+
+    def read_peak(self):
+        """Read the peak memory."""
+        value = self._call(_peak)
+        if value is not None:
+            self.result.peak = value
+
+    def close(self):
+        """End the process."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    def _call(self, function, *args):
+        return None if self.result.skipped else self._value_of(self.executor.submit(function, *args))
+
+    def _value_of(self, future):
+        """Return the result of a call; None if an optional job failed.
+
+        Raises:
+            UsageError: If a job failed that is not optional.
+        """
+        try:
+            return future.result()
+        except Failure as error:
+            reason = str(error)
+        except BrokenProcessPool:
+            reason = 'its process ended (out of memory?)'
+        job = self.result.job
+        if job.form not in OPTIONAL:
+            raise UsageError(f'{job.network}, {job.task}, {job.form}, {job.precision}: {reason}')
+        self.result = Result(job, skipped=reason)
+        return None
+
+
 def _context(quick):
-    methods = multiprocessing.get_all_start_methods()
-    if quick and 'forkserver' in methods:
+    if quick and 'forkserver' in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context('forkserver')
-        context.set_forkserver_preload([serve.__module__, 'torch._dynamo'])
+        # torch._dynamo: imported by the first optimizer step, which takes seconds in each process otherwise
+        context.set_forkserver_preload([__name__, 'torch._dynamo'])
         return context
     return multiprocessing.get_context('spawn')
 
 
-class Worker:
-    """The process of a job, and what came of it.
-
-    Args:
-        job (Job): The job.
-        context (multiprocessing.context.BaseContext): How to start it.
-    """
-
-    def __init__(self, job, context):
-        self.result = Result(job)
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(other, job))
-        self.process.start()
-        other.close()
-
-    def take(self, kind):
-        """Wait for an answer; None once the job has failed.
-
-        Raises:
-            UsageError: The job has failed and is none that may.
-        """
-        if self.result.skipped:
-            return None
-        try:
-            answer, value = self.connection.recv()
-        except EOFError:
-            self.process.join()
-            answer, value = 'failed', f'its process ended with {self.process.exitcode} (out of memory?)'
-        if answer == kind:
-            return value
-        self.result = Result(self.result.job, skipped=value)
-        if self.result.job.form not in OPTIONAL:
-            job = self.result.job
-            raise UsageError(f'{job.network}, {job.task}, {job.form}, {job.precision}: {value}')
-        return None
-
-    def run(self, timed):
-        """Run the job once."""
-        if not self.result.skipped:
-            self.connection.send('go')
-            value = self.take('seconds')
-            if timed and value is not None:
-                self.result.seconds.append(value)
-
-    def finish(self):
-        """Ask for the peak memory; the process ends."""
-        if not self.result.skipped:
-            self.connection.send('end')
-            value = self.take('peak')
-            if value is not None:
-                self.result.peak = value
-
-    def close(self):
-        """End the process, whatever it does."""
-        self.connection.close()
-        self.process.join(2)
-        if self.process.is_alive():
-            self.process.terminate()
-            self.process.join()
-
-
 def measure(case, repetitions, quick=False, progress=True):
-    """Measure the jobs of a case, in turns: in every round each job runs once.
+    """Measure the jobs of a case in turns: each job runs once per round.
 
-    All processes live at the same time, idle but one. A round before the first counts for the memory alone.
+    All processes exist at the same time, but only one is busy. The first round counts only for the memory.
 
     Args:
         case (Case): The case.
-        repetitions (int): Rounds that are timed.
-        quick (bool): Fork the processes from one that has imported everything: faster to start, but their memory does
-            not compare with that of others. Default: False.
-        progress (bool): Show a bar. Default: True.
+        repetitions (int): Timed rounds.
+        quick (bool): Fork the processes from one that has imported everything. This starts faster, but their memory is
+            not comparable with other measurements. Default: False.
+        progress (bool): Whether to show a progress bar. Default: True.
 
     Returns:
         list[Result]: In the order of the jobs.
 
     Raises:
-        UsageError: A job failed that has to work.
+        UsageError: If a job failed that is not optional.
     """
-    workers, pause = [], 0 if quick else 0.2  # threads that spin while they wait for work must not meet the next job
+    workers, context = [], _context(quick)
+    pause = 0 if quick else 0.2  # lets threads that spin while they wait for work go to sleep
     with tqdm(total=len(case.jobs) * (repetitions + 2), desc=case.title, unit='run', disable=not progress) as bar:
         try:
-            for job in case.jobs:
-                workers.append(Worker(job, _context(quick)))
+            workers += [Worker(job, context) for job in case.jobs]
             for worker in workers:
-                worker.take('ready')
+                worker.wait()
                 bar.update()
             for round_ in range(repetitions + 1):
                 for worker in workers:
@@ -215,7 +211,7 @@ def measure(case, repetitions, quick=False, progress=True):
                     time.sleep(pause)
                     bar.update()
             for worker in workers:
-                worker.finish()
+                worker.read_peak()
         finally:
             for worker in workers:
                 worker.close()

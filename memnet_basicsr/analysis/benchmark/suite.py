@@ -1,10 +1,10 @@
-"""Time and peak memory of our networks against the plain ones: what is compared, and the figures to reach."""
+"""Cases of the benchmark: which jobs are compared, and the targets."""
 from dataclasses import dataclass, replace
 
 from .jobs import (CONVOLUTIONS, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE, PLAIN, PLAIN_COMPILED, PLAIN_LAST,
                    PLAIN_ONNX, Job)
 
-# (network, task) -> input of the issue that set the figures to reach, and of a quick look
+# (network, task) -> shape of the input, and shape with --quick
 SHAPES = {
     ('memnet', 'infer'): ((1, 1, 321, 481), (1, 1, 24, 32)),
     ('memnet', 'train'): ((16, 1, 31, 31), (2, 1, 11, 11)),
@@ -12,30 +12,25 @@ SHAPES = {
     ('memorynet', 'train'): ((2, 3, 128, 128), (1, 3, 16, 16))
 }
 GROWTH_SIZES = ((128, 128), (256, 256), (512, 512), (720, 1280))
-GROWTH_BATCHES = (0.5, 1, 2, 4)  # times the batch above
-PLAIN_PIXELS = 512 * 512  # the plain networks are not measured on larger pictures: several GB, a minute each
+GROWTH_BATCHES = (0.5, 1, 2, 4)  # factors of the batch size above
+PLAIN_PIXELS = 512 * 512  # plain networks are not measured on larger images, which take several GB and a minute each
 TILE = 256
 
-# (network, task) -> highest ratios on two CPU cores: time in fp32 and bf16 and memory in fp32 to the plain network in
-# fp32, and time in fp32 to the convolutions alone
+# (network, task) -> target ratios on two CPU cores: time in fp32 and bf16 and memory in fp32, each to the plain network
+# in fp32, and time in fp32 to the convolutions alone
 TARGETS = {
     ('memnet', 'infer'): dict(fp32=0.30, bf16=0.12, memory=0.35, convolutions=1.5),
     ('memnet', 'train'): dict(fp32=0.70, bf16=0.30, memory=0.45),
     ('memorynet', 'infer'): dict(fp32=0.80, bf16=0.47, memory=0.5, convolutions=1.2),
     ('memorynet', 'train'): dict(fp32=0.85, bf16=0.55, memory=0.5)
 }
-ALTERNATIVES = 0.8  # highest ratio to the fastest of what a user would try on the plain network
-GPU_TRAINING = round(1 / 1.5, 3)  # MemNet's training step to the plain one's, bf16 and torch.compile
+ALTERNATIVES = 0.8  # target ratio to the fastest optimization of the plain network
+GPU_TRAINING = round(1 / 1.5, 3)  # target ratio of MemNet's training step to the plain one, bf16 and torch.compile
 
 
 @dataclass(frozen=True)
 class Case:
-    """Jobs that are measured in turns, and how they are called in tables.
-
-    Args:
-        network, task, memory: As in Job.
-        jobs (tuple[Job]): The jobs.
-    """
+    """Jobs that are measured in turns; for the arguments see :class:`Job`."""
     network: str
     task: str
     memory: str
@@ -57,21 +52,10 @@ class Case:
 
 def make_cases(reference, networks, tasks, precisions, device, threads, quick=False, with_compile=False,
                with_onnx=False):  # yapf: disable
-    """The cases of the benchmark on one device.
+    """Make the cases (list[Case]) of the benchmark on one device.
 
-    Args:
-        reference (str): Folder of the plain networks.
-        networks (list[str]): Of 'memnet', 'memorynet'.
-        tasks (list[str]): Of 'infer', 'train'.
-        precisions (list[str]): Of 'fp32', 'bf16'.
-        device (str): Where to compute.
-        threads (int): Threads.
-        quick (bool): Narrow networks and small pictures. Default: False.
-        with_compile (bool): Measure torch.compile too. Default: False.
-        with_onnx (bool): Measure ONNX Runtime too. Default: False.
-
-    Returns:
-        list[Case]: Cases; the plain network in fp32 comes first in each.
+    ``networks``, ``tasks`` and ``precisions`` list what to measure. The first job of each case is the plain network in
+    fp32. For the other arguments see :class:`Job`.
     """
     cases = []
     for network in networks:
@@ -79,7 +63,7 @@ def make_cases(reference, networks, tasks, precisions, device, threads, quick=Fa
             for memory in _memories(network, task):
                 forms = [PLAIN, PLAIN_LAST]
                 forms += [PLAIN_COMPILED] * with_compile + [PLAIN_ONNX] * (with_onnx and task == 'infer')
-                # on a CPU the plain network alone is what a user would compile, and compiling takes minutes
+                # On a CPU only the plain network is compiled, because compilation takes minutes.
                 forms += [OURS] + [OURS_COMPILED] * (with_compile and device != 'cpu')
                 if task == 'train':
                     forms += [OURS_RECOMPUTE] * (network == 'memorynet')
@@ -92,7 +76,7 @@ def make_cases(reference, networks, tasks, precisions, device, threads, quick=Fa
                           device=device, threads=threads)  # yapf: disable
                 jobs = [replace(job, form=form, precision=v) for v in precisions for form in forms]
                 jobs = [v for v in jobs if (v.form, v.precision) != (PLAIN_ONNX, 'bf16')]
-                if 'fp32' not in precisions:  # what all ratios refer to
+                if 'fp32' not in precisions:  # all ratios refer to it
                     jobs.insert(0, job)
                 cases.append(Case(network, task, memory, tuple(jobs)))
     return cases
@@ -105,13 +89,9 @@ def _memories(network, task):
 
 
 def growth_cases(reference, networks, tasks, device, threads, quick=False):
-    """Cases of growing pictures and batches, fp32: plain and our best form; the largest picture in tiles too.
+    """Make the cases of growing images and batches in fp32, for the plain network and our fastest form.
 
-    Args:
-        reference, networks, tasks, device, threads, quick: As in :func:`make_cases`.
-
-    Returns:
-        list[Case]: A case for each size.
+    The largest image is also measured in tiles. For the arguments see :func:`make_cases`.
     """
     cases = []
     for network in networks:
@@ -120,7 +100,7 @@ def growth_cases(reference, networks, tasks, device, threads, quick=False):
             batch, channels, height, width = SHAPES[network, task][quick]
             ours = OURS_DEPLOY if task == 'infer' else OURS
             if task == 'infer':
-                shrink = 64 if quick else 8  # the plain MemoryNet takes multiples of 8
+                shrink = 64 if quick else 8  # the plain MemoryNet requires multiples of 8
                 shapes = [(1, channels, h // shrink * 8, w // shrink * 8) for h, w in GROWTH_SIZES]
             else:
                 shapes = [(round(batch * v), channels, height, width) for v in GROWTH_BATCHES if batch * v >= 1]
@@ -136,19 +116,15 @@ def growth_cases(reference, networks, tasks, device, threads, quick=False):
 
 
 def find(results, form, precision):
-    """The result of a form; None where it was not measured."""
+    """Return the result of a form, or None if it was not measured."""
     return next((v for v in results if v.job.form == form and v.job.precision == precision and not v.skipped), None)
 
 
 def verdicts(case, results):
-    """The figures to reach and what was measured.
-
-    Args:
-        case (Case): The case.
-        results (list[Result]): Of it.
+    """Compare the results of a case with its targets.
 
     Returns:
-        list[tuple]: (what, ratio, highest ratio allowed). Those that were not measured are left out.
+        list[tuple]: (name, measured ratio, target ratio); ratios that were not measured are left out.
     """
     targets = case.targets
     if not targets:

@@ -1,22 +1,22 @@
-"""Figures of a memory: its prototypes, and how a picture addresses them."""
+"""Figures of a memory: its prototypes, and how an image addresses them."""
 import numpy as np
 import torch
 
 from ..drawing import COLORS, new_figure, set_title
 from .prototypes import PlaceUse
 
-LABELS = 40  # more prototypes than this are labelled every fifth or tenth
-SPAN = .01  # maps that vary by less are drawn as if they varied by this much
+LABELS = 40  # if there are more prototypes, only every fifth or tenth is labeled
+SPAN = .01  # minimum range of the color scale of a map
 NAMED = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#f0e442', '#882255', '#44aa99', '#aaaaff')
 
 
 def draw_prototypes(level, use, title):
-    """Similarity matrix, usage and patches of the prototypes of a level.
+    """Draw similarity matrix, usage and patches of the prototypes of a level.
 
     Args:
         level (str): Name of the level.
         use (LevelUse): See :func:`prototype_use`.
-        title (str): Name of the network and of the pictures.
+        title (str): Name of the network and of the dataset.
 
     Returns:
         matplotlib.figure.Figure: The figure.
@@ -37,14 +37,14 @@ def draw_prototypes(level, use, title):
     left.set(xlabel='prototype', ylabel='prototype')
     left.set_xticks(ticks, ticks, fontsize=7, rotation=90)
     left.set_yticks(ticks, ticks, fontsize=7)
-    left.set_title(f'similarity (mean of two different ones {use.mean_similarity():.3f})', fontsize=11)
+    left.set_title(f'similarity (mean of different prototypes {use.mean_similarity():.3f})', fontsize=11)
 
     total, dead = use.total(), use.dead().numpy()
     above.bar(np.arange(num), total.usage().numpy(), color=np.where(dead, COLORS[5], COLORS[0]))
-    if dead.any():  # an empty line that is not clipped confuses the layout
+    if dead.any():  # an empty line without clipping breaks the layout
         above.plot(np.flatnonzero(dead), 0 * np.flatnonzero(dead), 'x', color=COLORS[5], markersize=6, clip_on=False)
     below.bar(np.arange(num), total.strongest().numpy(), color='dimgray')
-    for axis, label in ((above, 'mean weight'), (below, 'share of positions\nwhere it is strongest')):
+    for axis, label in ((above, 'mean weight'), (below, 'share of positions\nwhere strongest')):
         axis.axhline(1 / num, color=COLORS[2], linestyle='--', linewidth=1.2)
         axis.set(ylabel=label, xlim=(-.7, num - .3), ylim=(0, 1.25 * axis.get_ylim()[1]))
         axis.set_xticks(ticks, ticks, fontsize=7, rotation=90)
@@ -52,7 +52,11 @@ def draw_prototypes(level, use, title):
     above.legend(
         handles=[
             Line2D([], [], color=COLORS[2], linestyle='--', label=f'uniform, 1/{num}'),
-            Line2D([], [], color=COLORS[5], marker='x', linestyle='', label=f'dead: below a tenth of it ({dead.sum()})')
+            Line2D([], [],
+                   color=COLORS[5],
+                   marker='x',
+                   linestyle='',
+                   label=f'dead: below a tenth of 1/{num} ({dead.sum()})')
         ],
         fontsize=9,
         loc='upper right')
@@ -64,13 +68,13 @@ def draw_prototypes(level, use, title):
 
 
 def describe_places(use):
-    """Entropy and information of the addressing at each place of a :class:`LevelUse`, as text."""
+    """Text with entropy and information of the addressing at each insertion of a :class:`LevelUse`."""
     return '; '.join(f'{name} entropy {place.entropy():.3f}, information {place.information():.4f}'
                      for name, place in use.places.items())  # yapf: disable
 
 
 def _draw_patches(axis, use, columns, cell, dead):
-    """Patches of all prototypes in one image, a cell for each, with its index and largest weight above."""
+    """Draw one cell of patches per prototype, labeled with its index and largest weight."""
     num, side = len(use.patches), use.side
     canvas = np.ones((-(-num // columns) * cell[1], columns * cell[0], 3), np.float32)
     for j, patches in enumerate(use.patches):
@@ -83,19 +87,18 @@ def _draw_patches(axis, use, columns, cell, dead):
         axis.text(left, top - 2, text, fontsize=8, va='bottom', color=COLORS[5] if dead[j] else 'black')
     axis.imshow(canvas, interpolation='nearest', vmin=0, vmax=1)
     axis.axis('off')
-    axis.set_title(f'patches of {side} x {side} pixels around the positions that address each prototype most, and the '
-                   'largest weight', fontsize=11)  # yapf: disable
+    axis.set_title(f'{side}x{side} patches around the positions with the largest weight of each prototype', fontsize=11)
 
 
-def draw_addressing(picture, restored, places, title, top=3):
-    """Maps of the strongest prototype, of the entropy, and of the weights of the most used prototypes, place by place.
+def draw_addressing(image, restored, places, title, top=3):
+    """Draw, for each insertion, maps of the strongest prototype, the entropy and the weights of the most used ones.
 
     Args:
-        picture (Tensor): (c, H, W), [0, 1].
+        image (Tensor): (c, H, W), [0, 1].
         restored (Tensor): (c', H', W').
-        places (list[Addressing]): See :func:`restore_and_watch`.
-        title (str): Name of the network and of the picture.
-        top (int): So many maps of single prototypes, of the largest mean weight. Default: 3.
+        places (list[Addressing]): See :func:`restore_and_record`.
+        title (str): Name of the network and of the image.
+        top (int): Number of prototypes whose weights are drawn, largest mean weight first. Default: 3.
 
     Returns:
         matplotlib.figure.Figure: The figure.
@@ -103,14 +106,14 @@ def draw_addressing(picture, restored, places, title, top=3):
     from matplotlib.colors import ListedColormap
     from matplotlib.lines import Line2D
     columns = 2 + top
-    width, ratio = 14, picture.shape[1] / picture.shape[2]
+    width, ratio = 14, image.shape[1] / image.shape[2]
     side = width / columns
     figure = new_figure(width, (len(places) + 1) * (side * .8 * ratio + .75) + .6)
     axes = figure.subplots(len(places) + 1, columns, squeeze=False)
     for axis in axes.ravel():
         axis.set(xticks=[], yticks=[])
-    for axis, image, name in zip(axes[0], (picture, restored), ('picture', 'restored')):
-        axis.imshow(as_image(image), vmin=0, vmax=1)
+    for axis, img, name in zip(axes[0], (image, restored), ('image', 'restored')):
+        axis.imshow(as_image(img), vmin=0, vmax=1)
         axis.set_title(name, fontsize=10)
     for axis in axes[0, 2:]:
         axis.remove()
@@ -143,12 +146,12 @@ def draw_addressing(picture, restored, places, title, top=3):
             axis.set_title(f'weight of prototype {j} (mean {means[j]:.3f})', fontsize=9)
         for axis in row[2 + num:]:
             axis.remove()
-    set_title(figure, f'{title}: how the memory is addressed')
+    set_title(figure, f'{title}: addressing of the memory')
     return figure
 
 
 def _show(figure, axis, values, cmap):
-    """A map in its own range, with colour bar; one that hardly varies looks flat instead of showing its last digits."""
+    """Draw a map with a color bar that spans at least ``SPAN``, so that a constant map looks flat."""
     middle, half = (values.max() + values.min()) / 2, max((values.max() - values.min()) / 2, SPAN / 2)
     image = axis.imshow(values, cmap=cmap, vmin=middle - half, vmax=middle + half, interpolation='nearest')
     bar = figure.colorbar(image, ax=axis, fraction=.046, pad=.02)
@@ -157,6 +160,6 @@ def _show(figure, axis, values, cmap):
 
 
 def as_image(tensor):
-    """(c, h, w), one channel or RGB, of any range -> ndarray (h, w, 3), clipped to [0, 1]."""
+    """Convert a tensor (c, h, w), gray or RGB, to an ndarray (h, w, 3), clipped to [0, 1]."""
     image = tensor.detach().cpu().float().clamp(0, 1).numpy().transpose(1, 2, 0)
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image

@@ -1,3 +1,4 @@
+"""Norms of MemNet's gate weights: how strongly each source reaches the memory."""
 import torch
 
 KINDS = ('long-term', 'short-term', 'last recursion')
@@ -5,11 +6,10 @@ KINDS = ('long-term', 'short-term', 'last recursion')
 
 @torch.no_grad()
 def gate_norms(net, scaled=False):
-    """Norms of the gate weights of every memory block of a MemNet, one for each of the gate's input channels.
+    """Norms of the gate weights of every memory block of a MemNet, one per input channel of the gate.
 
-    ||W[:, c]||, the Euclidean norm over the output channels: how strongly channel c of a source reaches the memory.
-    The gate normalizes its inputs and scales them by gamma before it weighs them, and a factor can lie in either:
-    |gamma_c| ||W[:, c]|| is free of that.
+    ||W[:, c]|| is the Euclidean norm over the output channels. The gate normalizes its inputs and scales them by
+    gamma before the convolution, so a factor can move between gamma and W; |gamma_c| ||W[:, c]|| is invariant.
 
     Args:
         net (MemNet): Network.
@@ -32,28 +32,20 @@ def gate_norms(net, scaled=False):
 
 
 def kind_of_source(name, norms):
-    """Kind of a gate's source, as in the paper's figure.
-
-    Args:
-        name (str): 'B<m>' or 'H<r>'.
-        norms (dict): The block's norms, see :func:`gate_norms`.
-
-    Returns:
-        str: One of ``KINDS``: 'long-term', 'short-term' (H_1..H_{R-1}) or 'last recursion' (H_R).
-    """
+    """Kind of a source of a block's norms: 'long-term', 'short-term' (H_1..H_{R-1}) or 'last recursion' (H_R)."""
     if name.startswith('B'):
         return KINDS[0]
     return KINDS[2] if name == list(norms)[-1] else KINDS[1]
 
 
 def mean_norms(norms):
-    """Mean norm of a block's gate weights over each kind of source that reaches it.
+    """Mean norm of a block's gate weights for each kind of source.
 
     Args:
         norms (dict): Norms of one block, see :func:`gate_norms`.
 
     Returns:
-        dict[str, float]: Kind -> mean over the channels of its sources.
+        dict[str, float]: Kind -> mean over the channels of its sources; absent kinds are left out.
     """
     of_kind = {kind: [v.mean() for k, v in norms.items() if kind_of_source(k, norms) == kind] for kind in KINDS}
     return {kind: float(sum(v) / len(v)) for kind, v in of_kind.items() if v}

@@ -1,26 +1,27 @@
+"""How a network uses the prototypes of its memory over a dataset."""
 import math
 import torch
 from dataclasses import dataclass
 from torch.nn import functional as F
 
-from .addressing import DEAD, cosines, find_memory, prototypes, restore_and_watch
+from .addressing import DEAD, cosines, find_memory, prototypes, restore_and_record
 
-CELLS = 4  # candidates for patches come from 4 x 4 regions of each picture
+CELLS = 4  # patches are selected from 4x4 regions of each image
 
 
 @dataclass(eq=False)
 class Patch:
-    """A patch of a picture that addresses a prototype.
+    """A patch of an image that addresses a prototype.
 
     Args:
-        weight (float): Weight of the prototype at its middle.
-        picture (int): Index of the picture.
-        top (int): First row of the patch in pixels of the picture.
+        weight (float): Weight of the prototype at the center of the patch.
+        image (int): Index of the image.
+        top (int): First row of the patch in pixels of the image.
         left (int): First column.
         pixels (Tensor): (c, side, side), [0, 1].
     """
     weight: float
-    picture: int
+    image: int
     top: int
     left: int
     pixels: torch.Tensor
@@ -28,12 +29,12 @@ class Patch:
 
 @dataclass
 class PlaceUse:
-    """Sums over the positions at which prototypes were addressed.
+    """Sums over all positions that addressed the prototypes.
 
     Args:
         positions (int): Number of positions. Default: 0.
         weights (Tensor): Sum of each prototype's weights, (N, ).
-        wins (Tensor): Number of positions at which each prototype had the largest weight, (N, ).
+        wins (Tensor): Number of positions where each prototype had the largest weight, (N, ).
         entropies (float): Sum of the entropies of the addressing over log N. Default: 0.
     """
     positions: int = 0
@@ -46,7 +47,7 @@ class PlaceUse:
                         self.entropies + other.entropies)
 
     def add(self, addressing):
-        """Add those of one :class:`Addressing`."""
+        """Add one :class:`Addressing`."""
         weights = addressing.weights
         self.positions += weights[0].numel()
         self.weights = self.weights + weights.sum((1, 2)).double().cpu()
@@ -54,11 +55,11 @@ class PlaceUse:
         self.entropies += float(addressing.entropy().double().sum())
 
     def usage(self):
-        """Mean weight of each prototype, (N, ); the sum is 1."""
+        """Mean weight of each prototype, (N, ); they sum to 1."""
         return self.weights / self.positions
 
     def strongest(self):
-        """Share of the positions at which each prototype has the largest weight, (N, )."""
+        """Share of positions where each prototype has the largest weight, (N, )."""
         return self.wins / self.positions
 
     def entropy(self):
@@ -66,10 +67,10 @@ class PlaceUse:
         return self.entropies / self.positions
 
     def information(self):
-        """What the addressing tells about the position: (entropy of the mean weights - mean entropy) / log N.
+        """Mutual information of position and prototype: (entropy of the mean weights - mean entropy) / log N.
 
-        0 where every position is addressed alike, so that the memory returns a constant, however sharp that is; 1
-        where each position has one prototype and all are used alike.
+        0 if all positions have the same weights, so the memory returns a constant; 1 if each position addresses one
+        prototype and all prototypes are used equally.
         """
         usage = self.usage()
         if len(usage) == 1:
@@ -78,17 +79,17 @@ class PlaceUse:
 
 
 class LevelUse:
-    """How the prototypes of a level were addressed, gathered over pictures and places.
+    """How the prototypes of a level were addressed, over all images and insertions.
 
     Args:
         vectors (Tensor): The prototypes, (N, C).
-        num_patches (int): Patches kept of each prototype.
-        side (int): Side of a patch in pixels of the picture.
+        num_patches (int): Patches to keep for each prototype.
+        side (int): Side of a patch in pixels of the image.
 
     Attributes:
         similarity (Tensor): Cosines between the prototypes, (N, N).
-        patches (list[list[Patch]]): Of each prototype, largest weight first; patches of one picture do not overlap.
-        places (dict[str, PlaceUse]): Places that read this level.
+        patches (list[list[Patch]]): For each prototype, largest weight first; patches of an image do not overlap.
+        places (dict[str, PlaceUse]): Insertions that read this level.
     """
 
     def __init__(self, vectors, num_patches, side):
@@ -98,25 +99,25 @@ class LevelUse:
         self.places = {}
 
     @torch.no_grad()
-    def add(self, addressing, picture, index):
-        """Gather one place's addressing over a picture (c, H, W) of that index."""
+    def add(self, addressing, image, index):
+        """Add the :class:`Addressing` of an image (c, H, W) with an index."""
         self.places.setdefault(addressing.place, PlaceUse()).add(addressing)
-        self._offer_patches(addressing, picture, index)
+        self._offer_patches(addressing, image, index)
 
     def total(self):
-        """Use of all places together, PlaceUse."""
+        """Use by all insertions together, PlaceUse."""
         return sum(self.places.values(), PlaceUse())
 
     def dead(self):
-        """Which prototypes have a mean weight below a tenth of 1/N, (N, ) bool."""
+        """Whether the mean weight of each prototype is below 0.1 / N, (N, ) bool."""
         return self.total().usage() < DEAD / len(self.patches)
 
     def mean_similarity(self):
-        """Mean cosine between two different prototypes; 0 of a single one."""
+        """Mean cosine of two different prototypes; 0 for a single one."""
         num = len(self.similarity)
         return float((self.similarity.sum() - num) / max(num * (num - 1), 1))
 
-    def _offer_patches(self, addressing, picture, index):
+    def _offer_patches(self, addressing, image, index):
         weights, (height, width) = addressing.weights, addressing.size
         h, w = weights.shape[1:]
         values, places = F.adaptive_max_pool2d(weights, (min(CELLS, h), min(CELLS, w)), return_indices=True)
@@ -125,26 +126,26 @@ class LevelUse:
                 if len(own) == self.num_patches and value <= own[-1].weight:
                     continue
                 y, x = divmod(place, w)
-                top, left = corner((y + .5) / h * height, (x + .5) / w * width, picture.shape[1:], self.side)
+                top, left = corner((y + .5) / h * height, (x + .5) / w * width, image.shape[1:], self.side)
                 rivals = [
                     v for v in own
-                    if v.picture == index and abs(v.top - top) < self.side and abs(v.left - left) < self.side
+                    if v.image == index and abs(v.top - top) < self.side and abs(v.left - left) < self.side
                 ]
                 if any(v.weight >= value for v in rivals):
                     continue
-                pixels = picture[:, top:top + self.side, left:left + self.side].clone()
+                pixels = image[:, top:top + self.side, left:left + self.side].clone()
                 own[:] = [v for v in own if v not in rivals] + [Patch(value, index, top, left, pixels)]
                 own.sort(key=lambda v: -v.weight)
                 del own[self.num_patches:]
 
 
 def corner(y, x, size, side):
-    """Upper left corner of the patch around a point, moved into the picture.
+    """Upper left corner of the patch around a point, moved into the image.
 
     Args:
-        y (float): Middle of the patch in pixels from the top edge.
-        x (float): In pixels from the left edge.
-        size (tuple[int]): Height and width of the picture in pixels.
+        y (float): Center of the patch in pixels from the top edge.
+        x (float): Center in pixels from the left edge.
+        size (tuple[int]): Height and width of the image in pixels.
         side (int): Side of the patch in pixels.
 
     Returns:
@@ -153,29 +154,29 @@ def corner(y, x, size, side):
     return tuple(min(max(round(v - side / 2), 0), max(n - side, 0)) for v, n in zip((y, x), size))
 
 
-def prototype_use(net, pictures, num_patches=4, side=32):
-    """How a network addresses its memory over pictures.
+def prototype_use(net, images, num_patches=4, side=32):
+    """Collect how a network addresses its memory over a dataset.
 
     Args:
         net (nn.Module): Network with a memory.
-        pictures (iterable[dict]): Items with ``lq``, (c, h, w), [0, 1].
-        num_patches (int): Patches kept of each prototype. Default: 4.
-        side (int): Side of a patch in pixels; what the network looks at around a position is larger. Default: 32.
+        images (iterable[dict]): Items with ``lq``, (c, h, w), [0, 1].
+        num_patches (int): Patches to keep for each prototype. Default: 4.
+        side (int): Side of a patch in pixels; the receptive field of a position is larger. Default: 32.
 
     Returns:
-        dict[str, LevelUse]: Of each level that was read.
+        dict[str, LevelUse]: Level -> its use, for each level that was read.
 
     Raises:
         UsageError: If the network has no memory.
     """
     memory, levels = find_memory(net), {}
-    for index, item in enumerate(pictures):
+    for index, item in enumerate(images):
 
-        def note(addressing, picture=item['lq'], index=index):
+        def note(addressing, image=item['lq'], index=index):
             level = addressing.level
             if level not in levels:
                 levels[level] = LevelUse(prototypes(memory, level), num_patches, side)
-            levels[level].add(addressing, picture, index)
+            levels[level].add(addressing, image, index)
 
-        restore_and_watch(net, item['lq'], note)
+        restore_and_record(net, item['lq'], note)
     return levels

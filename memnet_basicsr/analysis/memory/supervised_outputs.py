@@ -1,9 +1,10 @@
+"""Supervised outputs and ensemble weights of a multi-supervised MemNet."""
 import numpy as np
 import torch
 
 from basicsr.metrics import calculate_psnr
-from ..engine.images import to_image
-from ..errors import UsageError
+from ...engine.images import to_image
+from ...errors import UsageError
 
 
 def ensemble_weights(net):
@@ -16,28 +17,28 @@ def ensemble_weights(net):
         list[float]: w_1, ..., w_M.
 
     Raises:
-        UsageError: If the network is a basic MemNet, which has one output.
+        UsageError: If the network is a basic MemNet with a single output.
     """
     if not net.multi_supervised:
-        raise UsageError('this is a basic MemNet (multi_supervised: false), which has one output and no ensemble '
-                         'weights; use a multi-supervised one')
+        raise UsageError('this is a basic MemNet (multi_supervised: false), which has no ensemble weights; use a '
+                         'multi-supervised one')
     return net.ensemble_weight.tolist()
 
 
 @torch.no_grad()
 def supervised_outputs(net, lq):
-    """All outputs of a multi-supervised MemNet in evaluation mode, in which it is left.
+    """Compute all outputs of a multi-supervised MemNet in evaluation mode.
 
     Args:
-        net (MemNet): Multi-supervised network.
-        lq (Tensor): Degraded picture, (b, c, h, w), [0, 1].
+        net (MemNet): Multi-supervised network; left in evaluation mode.
+        lq (Tensor): Low-quality input, (b, c, h, w), [0, 1].
 
     Returns:
-        list[Tensor]: [result, y_1, ..., y_M], each of lq's shape.
+        list[Tensor]: [result, y_1, ..., y_M], each of the shape of ``lq``.
     """
     net.eval()
     supervise = net.supervise
-    # the network's own flag alone: it then hands out its list while its BatchNorms stay in evaluation mode
+    # Set only the flag of the network itself, so its BatchNorms stay in evaluation mode.
     net.training, net.supervise = True, 'all'
     try:
         return net(lq)
@@ -46,12 +47,12 @@ def supervised_outputs(net, lq):
 
 
 def psnr_of_outputs(net, pairs, shave=0, quantize=False):
-    """Mean PSNR of the degraded pictures, of every supervised output and of the result.
+    """Mean PSNR of the low-quality images, of every supervised output and of the result.
 
     Args:
         net (MemNet): Multi-supervised network.
-        pairs (iterable[dict]): Items with ``lq`` and ``gt``, each (c, h, w), [0, 1], as validation sets give them.
-        shave (int): Pixels left out at each side. Default: 0.
+        pairs (iterable[dict]): Items ``lq`` and ``gt`` of a validation set, each (c, h, w), [0, 1].
+        shave (int): Pixels to crop at each border. Default: 0.
         quantize (bool): Whether to clip and round to uint8 first. Default: False.
 
     Returns:

@@ -18,18 +18,18 @@ class Brighter(nn.Module):
         return x * self.gain
 
 
-def mean_colour(pictures):
-    return pictures.mean((2, 3)), None
+def mean_color(images):
+    return images.mean((2, 3)), None
 
 
-def test_rows_of_the_classes_show_the_same_place():
+def test_rows_show_the_same_place():
     torch.manual_seed(0)
     lq = torch.rand(3, 8, 12) / 2
-    found = embed(Brighter(), mean_colour, [{'lq': lq, 'gt': lq + .25}] * 2, patch=4)
+    found = embed(Brighter(), mean_color, [{'lq': lq, 'gt': lq + .25}] * 2, patch=4)
     expected = torch.stack([lq[:, i:i + 4, j:j + 4].mean((1, 2)) for i in (0, 4) for j in (0, 4, 8)] * 2)
     for name, values in zip(CLASSES, (expected + .25, expected, 2 * expected)):
         assert torch.allclose(found[name], values, atol=1e-6)
-    few = embed(Brighter(), mean_colour, [{'lq': lq, 'gt': lq}], patch=4, per_picture=2)
+    few = embed(Brighter(), mean_color, [{'lq': lq, 'gt': lq}], patch=4, per_image=2)
     assert torch.allclose(few['clean'], expected[[0, 5]], atol=1e-6)  # evenly spread: the first and the last
 
 
@@ -46,7 +46,7 @@ def test_mean_cosines_of_known_vectors():
     assert same == pytest.approx({'restored-clean': (1 + s) / 2, 'restored-degraded': .5, 'clean-degraded': s / 2})
 
 
-def test_t_sne_keeps_classes_apart_that_are_apart():
+def test_t_sne_separates_separate_classes():
     torch.manual_seed(0)
     embeddings = {name: torch.eye(3)[k] * 5 + .1 * torch.randn(12, 3) for k, name in enumerate(CLASSES)}
     places = project(embeddings, perplexity=5)
@@ -59,12 +59,12 @@ def test_t_sne_keeps_classes_apart_that_are_apart():
     assert np.allclose(figure.axes[0].collections[1].get_offsets(), places['degraded'])
 
 
-def test_mistakes(monkeypatch):
+def test_errors(monkeypatch):
     lq = torch.rand(3, 8, 8)
     with pytest.raises(UsageError, match='smaller than a patch of 16'):
-        embed(Brighter(), mean_colour, [{'lq': lq, 'gt': lq}], patch=16)
-    with pytest.raises(UsageError, match='only pictures of one size'):
-        embed(Brighter(), mean_colour, [{'lq': lq, 'gt': torch.rand(3, 16, 16)}])
+        embed(Brighter(), mean_color, [{'lq': lq, 'gt': lq}], patch=16)
+    with pytest.raises(UsageError, match='must have the same size'):
+        embed(Brighter(), mean_color, [{'lq': lq, 'gt': torch.rand(3, 16, 16)}])
     few = {name: torch.rand(3, 2) for name in CLASSES}
     with pytest.raises(UsageError, match='t-SNE needs 4'):
         project(few)

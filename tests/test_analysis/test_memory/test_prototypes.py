@@ -1,15 +1,15 @@
 import math
 import pytest
 import torch
-from hand_made import BLUE, GREEN, RED, ColourNet, picture
+from hand_made import BLUE, GREEN, RED, ColorNet, make_image
 
-from memnet_basicsr.analysis.memory.addressing import Addressing
+from memnet_basicsr.analysis.memory.addressing import Addressing, restore_and_record
 from memnet_basicsr.analysis.memory.drawing import draw_addressing, draw_prototypes
 from memnet_basicsr.analysis.memory.prototypes import LevelUse, PlaceUse, corner, prototype_use
 
 
 def test_use_of_hand_made_addressing():
-    level = prototype_use(ColourNet(), [{'lq': picture()}, {'lq': picture(8, 8)}], num_patches=2, side=4)['part']
+    level = prototype_use(ColorNet(), [{'lq': make_image()}, {'lq': make_image(8, 8)}], num_patches=2, side=4)['part']
     use = level.total()
     assert use.positions == 64 + 16 and list(level.places) == ['only']
     for values in (use.usage(), use.strongest()):
@@ -17,20 +17,20 @@ def test_use_of_hand_made_addressing():
     assert use.entropy() == pytest.approx(0, abs=1e-5)
     assert use.information() == pytest.approx(1.5 * math.log(2) / math.log(3), abs=1e-5)  # entropy of 1/2, 1/4, 1/4
     assert not level.dead().any() and torch.equal(level.similarity, torch.eye(3)) and level.mean_similarity() == 0
-    for colour, patches in zip((RED, GREEN, BLUE), level.patches):
+    for color, patches in zip((RED, GREEN, BLUE), level.patches):
         assert len(patches) == 2
         for patch in patches:
             assert patch.weight == pytest.approx(1) and patch.pixels.shape == (3, 4, 4)
-            middle = patch.pixels[:, 1:3, 1:3]  # a patch may reach over the border of its colour
-            assert (middle == colour.view(3, 1, 1)).all()
+            middle = patch.pixels[:, 1:3, 1:3]  # a patch may cross the border of its color
+            assert (middle == color.view(3, 1, 1)).all()
 
 
 def test_dead_and_constant_addressing():
     image = torch.zeros(3, 8, 8)
     image[0] = 1
-    level = prototype_use(ColourNet(), [{'lq': image}])['part']
+    level = prototype_use(ColorNet(), [{'lq': image}])['part']
     assert level.dead().tolist() == [False, True, True] and level.total().information() == pytest.approx(0, abs=1e-6)
-    # soft, but the same everywhere: the memory tells nothing apart, whatever the entropy is
+    # The same soft weights everywhere carry no information, whatever the entropy is.
     place = PlaceUse()
     place.add(Addressing('a', 'part', torch.tensor([.5, .3, .2]).view(3, 1, 1).expand(3, 4, 4), (4, 4), 1.))
     assert place.entropy() > .9 and place.information() == pytest.approx(0, abs=1e-6)
@@ -40,17 +40,17 @@ def test_patches_come_from_the_strongest_places_and_do_not_overlap():
     weights = torch.zeros(2, 8, 8)
     weights[0, 1, 6], weights[0, 2, 6], weights[0, 6, 1] = .9, .8, .7
     weights[1] = 1 - weights[0]
-    # the picture holds its own coordinates
+    # The image holds its coordinates.
     image = torch.stack(torch.meshgrid(torch.arange(32.), torch.arange(32.), indexing='ij'))
     level = LevelUse(torch.eye(2), 2, 6)
     level.add(Addressing('a', 'part', weights, (32, 32), 1.), image, 0)
     first, second = level.patches[0]
-    assert [first.weight, second.weight] == pytest.approx([.9, .7])  # .8 would overlap with .9
-    # position (1, 6) of 8 lies over pixel (6, 26) of 32
+    assert [first.weight, second.weight] == pytest.approx([.9, .7])  # .8 overlaps with .9
+    # Position (1, 6) of 8 covers pixel (6, 26) of 32.
     assert (first.top, first.left) == (3, 23) and first.pixels[:, 0, 0].tolist() == [3, 23]
     assert (second.top, second.left) == (23, 3)
-    level.add(Addressing('a', 'part', weights, (32, 32), 1.), image, 1)  # the same in another picture is another patch
-    assert [v.picture for v in level.patches[0]] == [0, 1] and level.patches[0][1].weight == pytest.approx(.9)
+    level.add(Addressing('a', 'part', weights, (32, 32), 1.), image, 1)  # the same patch of another image
+    assert [v.image for v in level.patches[0]] == [0, 1] and level.patches[0][1].weight == pytest.approx(.9)
     assert level.total().positions == 128
 
 
@@ -60,15 +60,14 @@ def test_corner(point, expected):
     assert corner(*point, (5, 5), 8) == (0, 0)
 
 
-def test_drawings_show_what_was_measured():
-    net, found = ColourNet(), []
-    level = prototype_use(net, [{'lq': picture()}], num_patches=2, side=8)['part']
+def test_drawings_show_the_measurements():
+    net, found = ColorNet(), []
+    level = prototype_use(net, [{'lq': make_image()}], num_patches=2, side=8)['part']
     figure = draw_prototypes('part', level, 'title')
     axes = [axis for axis in figure.axes if axis.get_title().startswith('usage')]
     assert [bar.get_height() for bar in axes[0].patches] == pytest.approx([.5, .25, .25], abs=1e-6)
-    net(picture()[None])
-    from memnet_basicsr.analysis.memory.addressing import restore_and_watch
-    restored = restore_and_watch(net, picture(), found.append)
-    figure = draw_addressing(picture(), restored, found, 'title', top=2)
+    net(make_image()[None])
+    restored = restore_and_record(net, make_image(), found.append)
+    figure = draw_addressing(make_image(), restored, found, 'title', top=2)
     assert len([axis for axis in figure.axes if axis.get_title().startswith('weight of')]) == 2
     assert [v.get_text() for v in figure.axes[2].get_legend().get_texts()] == ['0: 50 %', '1: 25 %', '2: 25 %']

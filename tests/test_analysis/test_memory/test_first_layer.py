@@ -1,9 +1,8 @@
 import pytest
 import torch
-from torch.nn import functional as F
 
 from basicsr.utils.registry import ARCH_REGISTRY
-from memnet_basicsr.analysis.memory.first_layer import draw_first_layers, feature_mosaic, gradients, layer_features
+from memnet_basicsr.analysis.memory.first_layer import draw_first_layers, gradients, layer_features, magnitude
 from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.archs.memory_augmented_arch import MemoryAugmented
 from memnet_basicsr.archs.memorynet_arch import MemoryNet
@@ -26,7 +25,7 @@ def test_first_layer_of_each_network():
     assert layer_features(augmented, image, 'body.0')[0] == 'backbone.body.0'
 
 
-def test_quarters_are_put_together():
+def test_quarters_are_merged():
     torch.manual_seed(0)
     net = MemoryNet(num_feat=4, scale_unetfeats=2, scale_orsnetfeats=2, num_cab=1)
     image = torch.rand(3, 16, 24)
@@ -40,7 +39,7 @@ def test_quarters_are_put_together():
 
 def test_gradients_of_known_features():
     ramp = torch.arange(32.).view(1, 1, 32).expand(1, 32, 32)
-    # differences of 1 along, of 0 across; variance of 0..31 is (32^2 - 1) / 12, each value 32 times
+    # Differences are 1 along the rows, else 0. The variance of 0..31 is (32^2 - 1) / 12; each value occurs 32 times.
     std = ((32**2 - 1) / 12 * 1024 / 1023)**.5
     assert gradients(ramp) == pytest.approx(.5 / std, rel=1e-5)
     assert gradients(torch.cat([ramp, torch.ones(1, 32, 32)])) == pytest.approx(.5 / std, rel=1e-5)
@@ -49,30 +48,26 @@ def test_gradients_of_known_features():
     assert gradients(torch.randn(4, 200, 200)) == pytest.approx(2 / torch.pi**.5, rel=.01)
 
 
-def test_channels_that_vary_most_come_first():
-    torch.manual_seed(0)
-    feature = torch.randn(5, 10, 20) * torch.tensor([1., 5., 2., 4., 3.]).view(5, 1, 1)
-    mosaic, channels = feature_mosaic(feature, 3, 2, side=40)
-    assert channels == [1, 3, 4] and mosaic.shape == (2 * (20 + 4), 2 * (40 + 4), 3)
-    assert (mosaic[24:, 44:] == 255).all() and mosaic[:24, :44].std() > 10  # the fourth place is empty
-    # a border a thousand times larger leaves the inside its colours
-    flat = F.pad(torch.rand(1, 60, 60), (1, 1, 1, 1), value=0)
-    flat[0, 0, 0] = 1000
-    mosaic, _ = feature_mosaic(flat, 1, 1, side=62)
-    assert mosaic[10:50, 10:50].std() > 30
+def test_magnitude_clips_outliers_of_each_channel():
+    feature = torch.arange(-100., 100.).view(1, 10, 20) * torch.tensor([1., 50.]).view(2, 1, 1)
+    feature[0, 0, 0] = 1e6
+    values = magnitude(feature)
+    assert values[0].max() == pytest.approx(98, abs=1) and values[1].max() == pytest.approx(50 * 98, abs=50)
+    assert torch.equal(values[:, 5], feature[:, 5].abs())
 
 
 def test_drawing():
     networks = [('a', 'conv', torch.randn(3, 8, 8)), ('b', 'conv', torch.randn(4, 4, 4))]
     figure = draw_first_layers(torch.rand(3, 16, 16), networks, 'title', 4)
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles[2].startswith('a: layer conv, channels ') and titles[5].endswith('of 4')
+    assert titles[2] == 'a: layer conv, |feature| of the strongest of 3 channels' and titles[5].startswith('b: ')
+    assert all(axis.get_images()[0].get_array().std() > 10 for axis in figure.axes)
 
 
-def test_mistakes():
+def test_errors():
     net = ARCH_REGISTRY.get('EDSR')(**{k: v for k, v in EDSR.items() if k != 'type'})
     with pytest.raises(UsageError, match=r'layer conv_frist: EDSR has no submodule .*near: conv_first'):
         layer_features(net, torch.rand(3, 8, 8), 'conv_frist')
     memory_net = MemoryNet(num_feat=4, scale_unetfeats=2, scale_orsnetfeats=2, num_cab=1)
-    with pytest.raises(UsageError, match='layer memory: is not called or gives no feature map'):
+    with pytest.raises(UsageError, match='layer memory: is not called or does not output a feature map'):
         layer_features(memory_net, torch.rand(3, 8, 8), 'memory')

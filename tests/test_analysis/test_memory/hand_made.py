@@ -1,4 +1,4 @@
-"""A network whose addressing is known: every 2 x 2 pixels address one of three prototypes by their colour."""
+"""A network with known addressing: each 2x2 cell addresses one of three prototypes by its color."""
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -8,8 +8,8 @@ from memnet_basicsr.archs.memory_util import HierarchicalMemory, MemoryInsertion
 RED, GREEN, BLUE = torch.eye(3)
 
 
-class ColourNet(nn.Module):
-    """Reads a memory of the prototypes red, green and blue with the picture at half its size, and returns it."""
+class ColorNet(nn.Module):
+    """Return the image, and read a memory of the prototypes red, green and blue with the image at half its size."""
 
     def __init__(self, level='part', chained=False, temperature=.01, chunk=16384, size_multiple=1):
         super().__init__()
@@ -26,10 +26,10 @@ class ColourNet(nn.Module):
         return x
 
 
-def picture(height=16, width=16):
-    """Red above, green below left, blue below right, (3, height, width)."""
-    colours = torch.zeros(3, height, width)
-    colours[:, :height // 2] = RED.view(3, 1, 1)
-    colours[:, height // 2:, :width // 2] = GREEN.view(3, 1, 1)
-    colours[:, height // 2:, width // 2:] = BLUE.view(3, 1, 1)
-    return colours
+def make_image(height=16, width=16):
+    """Red at the top, green at the bottom left, blue at the bottom right, (3, height, width)."""
+    colors = torch.zeros(3, height, width)
+    colors[:, :height // 2] = RED.view(3, 1, 1)
+    colors[:, height // 2:, :width // 2] = GREEN.view(3, 1, 1)
+    colors[:, height // 2:, width // 2:] = BLUE.view(3, 1, 1)
+    return colors

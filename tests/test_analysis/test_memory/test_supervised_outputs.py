@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from memnet_basicsr.analysis.memory.memories import memories, readers
-from memnet_basicsr.analysis.supervised_outputs import ensemble_weights, psnr_of_outputs, supervised_outputs
+from memnet_basicsr.analysis.memory.supervised_outputs import ensemble_weights, psnr_of_outputs, supervised_outputs
 from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.errors import UsageError
 from tests.reference.memnet_plain import PlainMemNet
@@ -12,10 +11,10 @@ SMALL = {'num_feat': 4, 'num_block': 3, 'num_recursion': 2}
 
 
 def nets(**kwargs):
-    """A network with statistics of its own, and its plain specification with the same weights."""
+    """A network with nontrivial running statistics, and the plain network with the same weights."""
     torch.manual_seed(0)
     net, plain = MemNet(**SMALL, **kwargs), PlainMemNet(**SMALL)
-    for _ in range(2):  # running statistics move away from 0 and 1
+    for _ in range(2):  # moves the running statistics away from 0 and 1
         net.train()(torch.rand(2, 1, 16, 16))
     with torch.no_grad():
         net.ensemble_weight.copy_(torch.tensor([-.1, .4, .8]))
@@ -24,7 +23,7 @@ def nets(**kwargs):
 
 
 @pytest.mark.parametrize('supervise', ['all', 'final'])
-def test_outputs_are_those_of_the_specification(supervise):
+def test_outputs_equal_those_of_the_plain_network(supervise):
     net, plain = nets(supervise=supervise)
     statistics = {k: v.clone() for k, v in net.state_dict().items()}
     lq = torch.rand(1, 1, 13, 17)
@@ -37,35 +36,6 @@ def test_outputs_are_those_of_the_specification(supervise):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
     assert not any(v.training for v in net.modules()) and net.supervise == supervise
     assert all(torch.equal(v, statistics[k]) for k, v in net.state_dict().items())
-
-
-def test_memories_are_those_of_the_specification():
-    net, plain = nets()
-    lq = torch.rand(1, 1, 13, 17)
-    expected = []
-    with torch.no_grad():
-        expected.append(plain.fenet(lq))
-        for block in plain.memory_blocks:
-            expected.append(block(expected))
-    for _ in range(2):  # no hook stays behind
-        ours = memories(net, lq)
-        assert len(ours) == 4
-        for a, b in zip(ours, expected):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
-    assert not any(v._forward_hooks for v in net.modules())
-
-
-def test_readers_have_the_statistics_of_the_memories():
-    torch.manual_seed(0)
-    net = MemNet(**SMALL)
-    for norm in readers(net):
-        norm.momentum = 1.  # the running statistics are those of the last batch
-    x, found = torch.rand(4, 1, 16, 16), []
-    handles = [v.register_forward_hook(lambda *args: found.append(args[2])) for v in (net.fenet, *net.memory_blocks)]
-    net.train()(x)
-    assert len(readers(net)) == len(found) == 4 and handles
-    for norm, memory in zip(readers(net), found):
-        torch.testing.assert_close(norm.running_var, memory.detach().var((0, 2, 3)))
 
 
 @pytest.mark.parametrize('shave, quantize', [(0, False), (2, True)])

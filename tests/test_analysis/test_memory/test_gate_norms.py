@@ -9,7 +9,7 @@ SMALL = {'num_feat': 4, 'num_block': 3, 'num_recursion': 3}
 
 
 def hand_set(**kwargs):
-    """A network whose gates weigh input channel c of block m with m * (c + 1), from every output channel."""
+    """A network whose gates have the weight m * (c + 1) for input channel c of block m, in every output channel."""
     net = MemNet(**{**SMALL, **kwargs})
     with torch.no_grad():
         for m, block in enumerate(net.memory_blocks, 1):
@@ -35,11 +35,11 @@ def test_norms_of_hand_set_weights(kwargs, sources):
     blocks = gate_norms(hand_set(**kwargs))
     assert [list(norms) for norms in blocks] == sources
     for m, norms in enumerate(blocks, 1):
-        # four output channels of the same weight w: sqrt(4 w^2)
+        # Four output channels of weight w have the norm sqrt(4 w^2).
         np.testing.assert_allclose(np.concatenate(list(norms.values())), 2 * m * np.arange(1, 4 * len(norms) + 1))
 
 
-def test_source_is_the_one_that_the_gate_reads():
+def test_order_of_the_sources_is_that_of_the_gate():
     net = hand_set().eval()
     with torch.no_grad():
         net.memory_blocks[1].gate.conv.weight[:, 4:8] = 0  # B1
@@ -47,7 +47,7 @@ def test_source_is_the_one_that_the_gate_reads():
     assert [name for name, v in norms.items() if not v.any()] == ['B1']
     memories = [torch.rand(1, 4, 5, 5) for _ in range(2)]
     with torch.no_grad():
-        # B1 also feeds the recursion: keep it out of there
+        # B1 also feeds the recursion, which is disabled here.
         net.memory_blocks[1].gate.conv.weight[:, 8:] = 0
         before = net.memory_blocks[1](memories)
         assert torch.equal(net.memory_blocks[1]([memories[0], torch.rand(1, 4, 5, 5)]), before)

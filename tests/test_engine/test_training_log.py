@@ -1,14 +1,9 @@
-import cv2
-import importlib.util
 import json
 import pytest
-from os import path as osp
 
 from memnet_basicsr.engine.training_log import read_curves, read_validations
 from memnet_basicsr.errors import UsageError
 
-SCRIPT = osp.join(
-    osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))), 'scripts', 'analysis', 'plot_training.py')
 LINE = ('2026-01-01 00:00:00,000 INFO: [run..][epoch:  0, iter:{:8,d}, lr:({:.3e},1.000e-05,)] [eta: 0:01:00, time '
         '(data): 0.013 (0.004)] l_pix: {:.4e} grad_norm: {} img_s: 1.5500e+03 \n')
 
@@ -32,40 +27,15 @@ def run(tmp_path):
 def test_reading(run):
     curves = read_curves(str(run))
     assert list(curves) == ['lr', 'l_pix', 'grad_norm', 'img_s']
-    assert curves['l_pix'] == [(500, 0.5), (1000, 0.4), (1500, 0.3), (2000, 0.2)]  # the resumed log counts
+    assert curves['l_pix'] == [(500, 0.5), (1000, 0.4), (1500, 0.3), (2000, 0.2)]  # of the resumed log
     assert curves['grad_norm'][1] == (1000, float('inf'))
     assert curves['lr'] == [(500, 2e-6), (1000, 1e-6), (1500, 6.667e-7), (2000, 5e-7)]
     assert read_validations(str(run)) == {'psnr': {'a': [(1000, 21.), (2000, 22.)], 'b': [(1000, 21.), (2000, 22.)]}}
 
 
-def test_a_log_that_repeats_iterations_replaces_all_after_its_begin(run):
+def test_later_log_replaces_repeated_iterations(run):
     write_log(run, 'train_run_20260103_000000.log', [(1000, 0.7, '1')])
     assert read_curves(str(run))['l_pix'] == [(500, 0.5), (1000, 0.7)]
-
-
-@pytest.fixture
-def script():
-    spec = importlib.util.spec_from_file_location('plot_training', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_picture(run, tmp_path, script):
-    panels = script.panels_of(str(run))
-    assert list(panels) == ['losses', 'psnr', 'lr', 'grad_norm', 'img_s']
-    path = str(tmp_path / 'x.png')
-    assert script.draw({'run': panels}, path) == list(panels)
-    assert cv2.imread(path).std() > 10
-
-
-def test_command_line(run, tmp_path, script, capsys):
-    path = tmp_path / 'x.png'
-    script.main([str(run), str(run), '--output', str(path)])
-    assert capsys.readouterr().out == f'{path}: 2 run(s), losses, psnr, lr, grad_norm, img_s\n'
-    assert cv2.imread(str(path)) is not None
-    with pytest.raises(UsageError, match=r'cannot write .*x\.abc: .*abc'):
-        script.main([str(run), '--output', str(tmp_path / 'x.abc')])
 
 
 def test_no_log(tmp_path):
