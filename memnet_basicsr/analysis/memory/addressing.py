@@ -87,8 +87,8 @@ def cosines(vectors):
 def restore_and_record(net, image, note):
     """Restore an image and report how each insertion addressed the memory.
 
-    The weights are those that the network itself computes. Chained reads are reported level by level. Parts that MemoryNet processes separately (quarters and halves) are merged; tokens are arranged
-    as a map.
+    The weights are those that the network itself computes. Chained reads are reported level by level. Parts that
+    MemoryNet processes separately (quarters and halves) are merged; tokens are arranged as a map.
 
     Args:
         net (nn.Module): Network with a memory.
