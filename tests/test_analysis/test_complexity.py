@@ -27,8 +27,8 @@ def test_closed_form_of_memnet(m, r, c):
     # each BatchNorm scales and shifts: front end, 2 R of each block, gates, M of the reconstruction
     norms = 2 * (1 + m * 2 * r * c + gates + m * c)
     assert cost.macs == 96 * (convolutions + norms) and products(net, (1, 8, 12)) == 96 * convolutions
-    # The outputs of convolutions; a gate counts once per source.
-    assert cost.activations == 96 * (c + m * 2 * r * c + gates + m)
+    # the outputs of all convolutions
+    assert cost.activations == 96 * (c + m * 2 * r * c + m * c + m)
     assert cost.parameters == sum(v.numel() for v in net.parameters())
     if m == 6:
         assert cost.parameters == 695497  # published

@@ -5,18 +5,18 @@ import torch
 from dataclasses import dataclass
 from torch.nn import functional as F
 
-from ...archs.memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, to_rows
+from ...archs.memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, from_rows, to_rows
 from ...archs.memorynet_arch import MemoryNet
 from ...archs.mprnet_util import merge_columns, merge_rows
 from ...archs.raw_pixel_memory import RawPixelMemory
 from ...errors import UsageError
 from ..networks import inference_of
 
-DEAD = .1  # a prototype is dead if its mean weight is below this share of 1/N, as in HierarchicalMemory.measures
+DEAD = .1  # a prototype is dead if its mean weight is below this share of 1/N, as in AddressingMeter
 
 
 @dataclass(frozen=True)
-class Addressing:
+class AddressingMap:
     """Weights with which one insertion of a network addressed the prototypes of a level, for one image.
 
     Args:
@@ -87,14 +87,13 @@ def cosines(vectors):
 def restore_and_record(net, image, note):
     """Restore an image and report how each insertion addressed the memory.
 
-    The weights are those that the network itself computes, recorded from ``memory.address``. Chained reads are reported
-    level by level. Parts that MemoryNet processes separately (quarters and halves) are merged; tokens are arranged
-    as a map.
+    The weights are those that the network itself computes. Chained reads are reported level by level. Parts that
+    MemoryNet processes separately (quarters and halves) are merged; tokens are arranged as a map.
 
     Args:
         net (nn.Module): Network with a memory.
         image (Tensor): (c, H, W), [0, 1].
-        note (callable): Called with each :class:`Addressing`; its weights are on the device of the network.
+        note (callable): Called with each :class:`AddressingMap`; its weights are on the device of the network.
 
     Returns:
         Tensor: Restored image, (c', H * s, W * s).
@@ -112,38 +111,34 @@ def restore_and_record(net, image, note):
 
 @contextlib.contextmanager
 def _record_insertions(net, memory, size, note):
-    """Record ``memory.address`` while an insertion runs, and report when it has finished."""
+    """Record the addressing of each level while an insertion runs, and report it when the insertion has finished."""
     recorded = {}
-    address = memory.address
-    in_halves = isinstance(net, MemoryNet)
 
-    def record(rows, level, *args, **kwargs):
-        weight = address(rows, level, *args, **kwargs)
-        # Large images are addressed in chunks.
-        recorded.setdefault(level, []).append((weight.detach().float(), _sum_of_units(rows)))
-        return weight
+    def record(level):
 
-    def finish(name):
+        def hook(module, args, weight):
+            recorded[level] = weight.detach().float(), _query_cosine(args[0])
+
+        return hook
+
+    def report(name):
 
         def hook(module, args, output):
-            for level, parts in recorded.items():
-                weights, sums = zip(*parts)
-                weight = torch.cat(weights)
-                maps = _as_map(weight, args[0], size, name, in_halves)
-                note(Addressing(name, level, maps, size, _mean_cosine(sum(sums), len(weight))))
+            for level, (weight, cosine) in recorded.items():
+                note(AddressingMap(name, level, _as_map(weight, args[0], size, name, isinstance(net, MemoryNet)), size,
+                                   cosine))  # yapf: disable
             recorded.clear()
 
         return hook
 
-    handles = [
-        module.register_forward_hook(finish(name.removeprefix('insertions.'))) for name, module in net.named_modules()
+    handles = [v.register_forward_hook(record(level)) for level, v in zip(LEVELS, memory.addressings)]
+    handles += [
+        module.register_forward_hook(report(name.removeprefix('insertions.'))) for name, module in net.named_modules()
         if isinstance(module, MemoryInsertion)
     ]
-    memory.address = record
     try:
         yield
     finally:
-        del memory.address  # uncovers the method of the class
         for handle in handles:
             handle.remove()
 
@@ -153,13 +148,10 @@ def _record_image_reads(net, memory, size, note):
     """Recompute the weights of the released memory, which does not return them."""
 
     def hook(module, args, output):
-        rows, back = to_rows(args[0])
+        rows = to_rows(args[0])
         for level, values in zip(LEVELS, module.prototypes()):
-            weight = torch.softmax(rows @ values.t(), dim=-1)
-            weight = weight * (weight > .0025)
-            weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-12)
-            maps = back(weight.float())[0]
-            note(Addressing('image', level, maps, size, _mean_cosine(_sum_of_units(rows), len(rows))))
+            weight = module.address(rows, values)
+            note(AddressingMap('image', level, from_rows(weight.float(), args[0])[0], size, _query_cosine(rows)))
             rows = weight @ values
 
     handle = memory.register_forward_hook(hook)
@@ -169,13 +161,9 @@ def _record_image_reads(net, memory, size, note):
         handle.remove()
 
 
-def _sum_of_units(rows):
-    return F.normalize(rows.detach().double(), dim=-1).sum(0)
-
-
-def _mean_cosine(sum_of_units, count):
+def _query_cosine(rows):
     """Mean cosine over all pairs of rows, which is the squared norm of the mean unit vector."""
-    return float((sum_of_units / count).square().sum())
+    return float(F.normalize(rows.detach().double(), dim=-1).mean(0).square().sum())
 
 
 def _as_map(weight, feature, size, name, in_halves):

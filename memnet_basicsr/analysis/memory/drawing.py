@@ -96,7 +96,7 @@ def draw_addressing(image, restored, places, title, top=3):
     Args:
         image (Tensor): (c, H, W), [0, 1].
         restored (Tensor): (c', H', W').
-        places (list[Addressing]): See :func:`restore_and_record`.
+        places (list[AddressingMap]): See :func:`restore_and_record`.
         title (str): Name of the network and of the image.
         top (int): Number of prototypes whose weights are drawn, largest mean weight first. Default: 3.
 

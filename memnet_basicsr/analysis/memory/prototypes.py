@@ -47,7 +47,7 @@ class PlaceUse:
                         self.entropies + other.entropies)
 
     def add(self, addressing):
-        """Add one :class:`Addressing`."""
+        """Add one :class:`AddressingMap`."""
         weights = addressing.weights
         self.positions += weights[0].numel()
         self.weights = self.weights + weights.sum((1, 2)).double().cpu()
@@ -100,7 +100,7 @@ class LevelUse:
 
     @torch.no_grad()
     def add(self, addressing, image, index):
-        """Add the :class:`Addressing` of an image (c, H, W) with an index."""
+        """Add the :class:`AddressingMap` of an image (c, H, W) with an index."""
         self.places.setdefault(addressing.place, PlaceUse()).add(addressing)
         self._offer_patches(addressing, image, index)
 

@@ -11,10 +11,10 @@ RED, GREEN, BLUE = torch.eye(3)
 class ColorNet(nn.Module):
     """Return the image, and read a memory of the prototypes red, green and blue with the image at half its size."""
 
-    def __init__(self, level='part', chained=False, temperature=.01, chunk=16384, size_multiple=1):
+    def __init__(self, level='part', chained=False, temperature=.01, size_multiple=1):
         super().__init__()
         self.size_multiple = size_multiple
-        self.memory = HierarchicalMemory(3, 3, 1, 1, top=level, temperature=temperature, threshold=0, chunk=chunk)
+        self.memory = HierarchicalMemory(3, 3, 1, 1, top=level, temperature=temperature, threshold=0)
         self.insertions = nn.ModuleDict({'only': MemoryInsertion(3, 3, level, chained)})
         with torch.no_grad():
             self.memory.weight.copy_(torch.eye(3))

@@ -15,7 +15,7 @@ def test_first_layer_of_each_network():
     torch.manual_seed(0)
     image = torch.rand(3, 16, 24)
     name, feature = layer_features(MemNet(num_feat=4, num_block=1, num_recursion=1), image[:1])
-    assert name == 'fenet' and feature.shape == (4, 16, 24)
+    assert name == 'fenet.conv' and feature.shape == (4, 16, 24)
     edsr = ARCH_REGISTRY.get('EDSR')(**{k: v for k, v in EDSR.items() if k != 'type'})
     name, feature = layer_features(edsr, image)
     expected = edsr.conv_first((image[None] - edsr.mean) * edsr.img_range)[0]

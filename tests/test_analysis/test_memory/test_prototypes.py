@@ -3,7 +3,7 @@ import pytest
 import torch
 from hand_made import BLUE, GREEN, RED, ColorNet, make_image
 
-from memnet_basicsr.analysis.memory.addressing import Addressing, restore_and_record
+from memnet_basicsr.analysis.memory.addressing import AddressingMap, restore_and_record
 from memnet_basicsr.analysis.memory.drawing import draw_addressing, draw_prototypes
 from memnet_basicsr.analysis.memory.prototypes import LevelUse, PlaceUse, corner, prototype_use
 
@@ -32,7 +32,7 @@ def test_dead_and_constant_addressing():
     assert level.dead().tolist() == [False, True, True] and level.total().information() == pytest.approx(0, abs=1e-6)
     # The same soft weights everywhere carry no information, whatever the entropy is.
     place = PlaceUse()
-    place.add(Addressing('a', 'part', torch.tensor([.5, .3, .2]).view(3, 1, 1).expand(3, 4, 4), (4, 4), 1.))
+    place.add(AddressingMap('a', 'part', torch.tensor([.5, .3, .2]).view(3, 1, 1).expand(3, 4, 4), (4, 4), 1.))
     assert place.entropy() > .9 and place.information() == pytest.approx(0, abs=1e-6)
 
 
@@ -43,13 +43,13 @@ def test_patches_come_from_the_strongest_places_and_do_not_overlap():
     # The image holds its coordinates.
     image = torch.stack(torch.meshgrid(torch.arange(32.), torch.arange(32.), indexing='ij'))
     level = LevelUse(torch.eye(2), 2, 6)
-    level.add(Addressing('a', 'part', weights, (32, 32), 1.), image, 0)
+    level.add(AddressingMap('a', 'part', weights, (32, 32), 1.), image, 0)
     first, second = level.patches[0]
     assert [first.weight, second.weight] == pytest.approx([.9, .7])  # .8 overlaps with .9
     # Position (1, 6) of 8 covers pixel (6, 26) of 32.
     assert (first.top, first.left) == (3, 23) and first.pixels[:, 0, 0].tolist() == [3, 23]
     assert (second.top, second.left) == (23, 3)
-    level.add(Addressing('a', 'part', weights, (32, 32), 1.), image, 1)  # the same patch of another image
+    level.add(AddressingMap('a', 'part', weights, (32, 32), 1.), image, 1)  # the same patch of another image
     assert [v.image for v in level.patches[0]] == [0, 1] and level.patches[0][1].weight == pytest.approx(.9)
     assert level.total().positions == 128
 
