@@ -125,13 +125,6 @@ def build_scheduler(scheduler_type, optimizer, **kwargs):
         raise UsageError(f'train: scheduler: {scheduler_type}: {error}') from None
 
 
-def length_of_schedule(opt):
-    """Iterations after which a schedule's options say nothing more, or None where it goes on for ever."""
-    if opt.get('type', '').startswith('CosineAnnealingRestart'):
-        return sum(opt.get('periods', ()))
-    return opt.get('T_max')
-
-
 def parameter_groups(net, bias_lr_mult, lr):
     """Trainable parameters, the biases of convolutions with a learning rate of their own.
 
