@@ -46,10 +46,13 @@ if __name__ == '__main__':
         license='Apache-2.0',
         python_requires='>=3.10',
         packages=find_packages(include=('memnet_basicsr', 'memnet_basicsr.*')),
-        py_modules=[HOOK[:-len('.py')], '_memnet_basicsr_restore'],
-        package_data={'memnet_basicsr': ['weights/*']},
+        py_modules=[HOOK[:-len('.py')], '_memnet_basicsr_command'],
+        package_data={'memnet_basicsr': ['weights/*', 'options.schema.json']},
         cmdclass={'build_py': BuildWithAutoload},
-        entry_points={'console_scripts': ['memnet-restore = _memnet_basicsr_restore:main']},
+        entry_points={
+            'console_scripts':
+            ['memnet = _memnet_basicsr_command:main', 'memnet-restore = _memnet_basicsr_command:restore']
+        },
         install_requires=[
             'torch>=2.1', 'torchvision', 'basicsr>=1.4.2', 'mmengine', 'lmdb', 'opencv-python', 'numpy', 'pyyaml',
             'matplotlib', 'scipy', 'tabulate', 'tqdm', 'packaging', 'safetensors', 'PyWavelets', 'pydantic>=2.5'

@@ -44,7 +44,8 @@ class DegradedImageDataset(data.Dataset):
         self.range, self.levels = self.options.range, self.options.levels
         self.clean_prob, self.gray_prob = self.options.clean_prob, self.options.gray_prob
         try:
-            self.source = PictureSource(self.options.dataroot_gt, {'type': self.options.io_backend.type})
+            self.source = PictureSource(self.options.dataroot_gt, {'type': self.options.io_backend.type},
+                                        self.options.meta_info_file)  # yapf: disable
         except UsageError as error:
             raise self._wrong(f'dataroot_gt: {error}') from None
         if self.color != 'rgb' and self.source.any_colour():

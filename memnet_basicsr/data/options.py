@@ -46,6 +46,7 @@ class ImageDatasetOptions(DatasetOptions):
     """Options of our data sets of images."""
     dataroot_gt: str = option(..., 'Clean images: an LMDB, or a folder (subfolders do not count).')
     io_backend: IOBackendOptions = option(IOBackendOptions(), 'How the images are stored.')
+    meta_info_file: str | None = option(None, 'List of the images to use, one name a line; `~` for all.')
     gt_size: int | None = option(None, 'Side of a training patch; smaller images are reflect-padded.', unit='pixels',
                                  phase='train', needed='train', ge=1)  # yapf: disable
     use_hflip: bool = option(False, 'Random horizontal flips.', phase='train')

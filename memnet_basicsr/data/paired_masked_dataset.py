@@ -69,8 +69,10 @@ class PairedMaskedDataset(data.Dataset):
         return {kind: np.ascontiguousarray(patch) for kind, patch in zip(imgs, patches)}
 
     def _source(self, kind):
+        listed = self.options.meta_info_file if kind == 'gt' else None
         try:
-            return PictureSource(getattr(self.options, f'dataroot_{kind}'), {'type': self.options.io_backend.type})
+            return PictureSource(
+                getattr(self.options, f'dataroot_{kind}'), {'type': self.options.io_backend.type}, listed)
         except UsageError as error:
             raise self._wrong(f'dataroot_{kind}: {error}') from None
 
@@ -81,7 +83,7 @@ class PairedMaskedDataset(data.Dataset):
         index = {key: i for i, key in enumerate(source.keys)}
         wanted = [template.format(key) for key in self.gt.keys]
         missing = [key for key in wanted if key not in index]
-        surplus = sorted(set(index) - set(wanted))
+        surplus = [] if self.options.meta_info_file else sorted(set(index) - set(wanted))
         if missing or surplus:
             fault = f'lacks {_few(missing)}' if missing else f'has {_few(surplus)} without a gt'
             raise self._wrong(f'dataroot_{kind} {source.root} does not match dataroot_gt {self.gt.root}: it {fault}')

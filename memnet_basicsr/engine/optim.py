@@ -82,6 +82,20 @@ _UNFIT = {
 }
 
 
+def optimizers():
+    """Optimisers that option files may name.
+
+    Returns:
+        dict[str, type]: Name -> class.
+    """
+    known = {
+        name: cls
+        for name, cls in vars(torch.optim).items()
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+    }
+    return {**known, 'Muon': Muon}  # torch's own takes no convolutions
+
+
 def build_optimizer(optim_type, params, lr, **kwargs):
     """Build an optimizer of ``torch.optim``, or :class:`Muon`, by name.
 
@@ -97,13 +111,7 @@ def build_optimizer(optim_type, params, lr, **kwargs):
     Raises:
         UsageError: No such optimiser, it does not take these arguments, or it cannot train a network in this way.
     """
-    known = {
-        name: cls
-        for name, cls in vars(torch.optim).items()
-        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
-    }
-    known['Muon'] = Muon  # torch's own takes no convolutions
-    cls = _find(optim_type, known, 'train: optim_g')
+    cls = _find(optim_type, optimizers(), 'train: optim_g')
     if optim_type in _UNFIT:
         raise UsageError(f'train: optim_g: {optim_type} {_UNFIT[optim_type]}; use another optimiser')
     try:

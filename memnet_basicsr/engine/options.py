@@ -31,9 +31,18 @@ class OptimizerOptions(Block):
         return {k: v for k, v in self.given().items() if k not in ('type', 'lr', 'bias_lr_mult') and v is not None}
 
     def rules(self):
+        import inspect
         import torch
 
-        from .optim import build_optimizer
+        from .optim import build_optimizer, optimizers
+        found = optimizers().get(self.type)
+        allowed = inspect.signature(found).parameters if found else self.arguments()
+        unknown = [key for key in self.arguments() if key not in allowed]
+        for key in unknown:
+            yield key, f'unknown option{near(key, allowed)}' if key not in type(self).model_fields else \
+                f'{self.type} has no argument {key}; remove the line'
+        if unknown:
+            return
         try:  # on a stand-in for the network: the class checks its own arguments
             build_optimizer(self.type, [torch.nn.Parameter(torch.zeros(2, 2))], self.lr, **self.arguments())
         except UsageError as error:

@@ -1,11 +1,14 @@
 """Check the options of a run against the option classes, before anything is opened or written."""
 import contextlib
 import inspect
+import io
+import logging
 import os
 import random
 import torch
 from os import path as osp
 
+from basicsr.utils import logger as stock_logger
 from basicsr.utils import registry
 from ..data.options import LoaderOptions
 from ..engine.options import StockValOptions  # yapf: disable
@@ -13,6 +16,7 @@ from ..engine.options import LoggerOptions, MetricOptions, PathOptions, PerSetOp
 from ..errors import UsageError, near
 from ..option_block import Block, inner_blocks, shown
 from .basicsr_options import BY_NAME, OtherStockOptions
+from .compat import pretend
 from .strangers import is_ours, lookup
 from .yaml_file import Fault, number_as_text
 
@@ -145,9 +149,12 @@ class _Check:
         return any(str(key).startswith(v) and f'network_{str(key)[len(v):]}' in self.opt for v in prefixes) \
             and key not in self.blocks.path.model_fields  # yapf: disable
 
-    def _validate(self, cls, block, place, exact=True, phase=None, skip=()):
-        """Check a block against a class; ``skip`` holds keys that other classes have checked."""
-        known = {}
+    def _validate(self, cls, block, place, exact=True, phase=None, skip=(), siblings=None):
+        """Check a block against a class.
+
+        ``skip`` holds keys that other classes have checked, ``siblings`` all keys of the block if it holds a part.
+        """
+        known, siblings = {}, block if siblings is None else siblings
         for key, value in block.items():
             if key in skip:
                 continue
@@ -168,18 +175,18 @@ class _Check:
             needed = cls.extra(key).get('needed')
             wanted = needed == 'always' or needed == ('train' if self.is_train else 'test')
             if wanted and block.get(key) is None and cls.extra(key).get('phase', phase) == phase:
-                self.fault((*place, key), f'is missing{near(key, [v for v in block if v not in cls.model_fields])}')
+                self.fault((*place, key), f'is missing{near(key, [v for v in siblings if v not in cls.model_fields])}')
                 known.pop(key, None)
         if phase:
-            known.update(
-                phase=phase, scale=self.opt.get('scale', 1) if isinstance(self.opt.get('scale', 1), int) else 1)
+            scale = self.opt.get('scale', 1)
+            known.update(phase=phase, scale=scale if isinstance(scale, int) and scale >= 1 else 1)
             known = {k: v for k, v in known.items() if k in cls.model_fields}
         found, faults = cls.check(known)
         for keys, text in faults:
             if text.startswith('unknown option'):
                 text = f'unknown option{self._belongs(keys[-1], text[len("unknown option"):], (*place, *keys[:-1]))}'
             elif text == 'is missing' and len(keys) == 1:
-                text += near(keys[0], [v for v in block if v not in cls.model_fields])
+                text += near(keys[0], [v for v in siblings if v not in cls.model_fields])
             self.fault((*place, *keys), self._number(_at(block, keys)) or text)
         return found
 
@@ -278,7 +285,7 @@ class _Check:
         for other in others:
             # a data set may declare an option of these itself
             part = {k: v for k, v in block.items() if k in other.model_fields and k not in cls.model_fields}
-            self._validate(other, part, place, phase=phase)
+            self._validate(other, part, place, phase=phase, siblings=block)
         skip = [k for other in others for k in other.model_fields if k not in cls.model_fields]
         self._validate(cls, block, place, phase=phase, skip=skip)
         if phase != 'train':
@@ -495,13 +502,12 @@ def _built(cls, block, device):
 
 @contextlib.contextmanager
 def _quiet():
-    """Without output, log and draws from the global random generators."""
-    import io
-    import logging
-    logger, states = logging.getLogger('basicsr'), (random.getstate(), torch.get_rng_state())
+    """Without output and draws from the global random generators; BasicSR's logger has no file yet."""
+    states = random.getstate(), torch.get_rng_state()
+    logger = logging.getLogger('basicsr')
     disabled, logger.disabled = logger.disabled, True
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with pretend(stock_logger, initialized_logger={'basicsr': True}), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         logger.disabled = disabled

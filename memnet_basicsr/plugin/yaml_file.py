@@ -154,13 +154,13 @@ class _Reader:
         self._count(node, place)
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
+            if key_node.value == '<<':
+                self._fault((*place, '<<'), 'BasicSR does not merge blocks; write the options out', line)
+                continue
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _SCALARS:
                 self._fault((*place, ), 'a key that is not text; write `key: value`', line)
                 continue
             key = self._scalar(key_node, place)
-            if key == '<<':
-                self._fault((*place, key), 'BasicSR does not merge blocks; write the options out', line)
-                continue
             if key in options:
                 self._fault((*place, key), f'given twice, first in line {self.result.line((*place, key))}; remove one',
                             line)  # yapf: disable
