@@ -14,13 +14,13 @@ demo: setup
 test: setup
 	@$(BIN)/python -m pytest --durations=15
 
-FILES = memnet_basicsr scripts tests setup.py _memnet_basicsr_autoload.py _memnet_basicsr_restore.py
+FILES = memnet_basicsr scripts tests setup.py _memnet_basicsr_autoload.py _memnet_basicsr_command.py
 
 lint: setup
 	@$(BIN)/ruff check $(FILES)
 	@$(BIN)/isort --check-only --quiet $(FILES)
 	@$(BIN)/yapf --diff --recursive --parallel $(FILES)
-	@$(BIN)/codespell $(FILES) options README.md CHANGELOG.md CONTRIBUTING.md RESULTS.md
+	@$(BIN)/codespell $(FILES) options README.md CHANGELOG.md CONTRIBUTING.md RESULTS.md docs
 
 format: setup
 	@$(BIN)/isort --quiet $(FILES)

@@ -3,21 +3,24 @@ from setuptools.command.build_py import build_py
 
 import os
 
-try:
-    from setuptools.command.editable_wheel import editable_wheel
-except ImportError:  # an old setuptools: editable installs go without the start-up file
-    editable_wheel = None
-
 AUTOLOAD = 'memnet_basicsr_autoload.pth'
 HOOK = '_memnet_basicsr_autoload.py'
 
 
 class BuildWithAutoload(build_py):
-    """Put the start-up file beside the package, so that it lands in site-packages and is uninstalled with it."""
+    """Put the start-up file beside the package, so that it lands in site-packages and is uninstalled with it.
+
+    In an editable install setuptools packs what lies in the ``install`` command's library folder. The hook is copied
+    there too: pip compiles it, which halves its start-up cost.
+    """
 
     def run(self):
         super().run()
-        if not getattr(self, 'editable_mode', False):
+        if getattr(self, 'editable_mode', False):
+            folder = self.get_finalized_command('install').install_lib
+            for name in (AUTOLOAD, HOOK):
+                self.copy_file(name, os.path.join(folder, name))
+        else:
             self.copy_file(AUTOLOAD, os.path.join(self.build_lib, AUTOLOAD))
 
     def get_source_files(self):
@@ -27,53 +30,12 @@ class BuildWithAutoload(build_py):
         return super().get_outputs(*args, **kwargs) + [os.path.join(self.build_lib, AUTOLOAD)]
 
 
-commands = {'build_py': BuildWithAutoload}
-
-if hasattr(editable_wheel, '_select_strategy'):
-
-    class EditableWithAutoload(editable_wheel):
-        """Add the start-up file to an editable install (touches a private interface of setuptools)."""
-
-        def _select_strategy(self, *args, **kwargs):
-            return WithAutoload(super()._select_strategy(*args, **kwargs))
-
-    class WithAutoload:
-
-        def __init__(self, strategy):
-            self.strategy = strategy
-
-        def __enter__(self):
-            self.strategy.__enter__()
-            return self
-
-        def __exit__(self, *error):
-            return self.strategy.__exit__(*error)
-
-        def __call__(self, wheel, *args, **kwargs):
-            self.strategy(wheel, *args, **kwargs)
-            if hasattr(wheel, 'writestr'):
-                for name in (AUTOLOAD, HOOK):  # the hook is copied too: pip compiles it, which halves its start-up cost
-                    with open(name, encoding='utf-8') as f:
-                        wheel.writestr(name, f.read())
-            else:
-                print_missing()
-
-    commands['editable_wheel'] = EditableWithAutoload
-
-
-def print_missing():
-    print(f'This setuptools does not let {AUTOLOAD} into an editable install: BasicSR\'s own train.py will not see the '
-          'plug-in until you run `python -m memnet_basicsr.plugin.autoload on`.')
-
-
 def readme():
     with open('README.md', encoding='utf-8') as f:
         return f.read()
 
 
 if __name__ == '__main__':
-    if 'editable_wheel' not in commands:
-        print_missing()
     setup(
         name='memnet-basicsr',
         version='0.1.0',
@@ -84,20 +46,23 @@ if __name__ == '__main__':
         license='Apache-2.0',
         python_requires='>=3.10',
         packages=find_packages(include=('memnet_basicsr', 'memnet_basicsr.*')),
-        py_modules=[HOOK[:-len('.py')], '_memnet_basicsr_restore'],
-        package_data={'memnet_basicsr': ['weights/*']},
-        cmdclass=commands,
-        entry_points={'console_scripts': ['memnet-restore = _memnet_basicsr_restore:main']},
+        py_modules=[HOOK[:-len('.py')], '_memnet_basicsr_command'],
+        package_data={'memnet_basicsr': ['weights/*', 'options.schema.json']},
+        cmdclass={'build_py': BuildWithAutoload},
+        entry_points={
+            'console_scripts':
+            ['memnet = _memnet_basicsr_command:main', 'memnet-restore = _memnet_basicsr_command:restore']
+        },
         install_requires=[
             'torch>=2.1', 'torchvision', 'basicsr>=1.4.2', 'mmengine', 'lmdb', 'opencv-python', 'numpy', 'pyyaml',
-            'matplotlib', 'scipy', 'tabulate', 'tqdm', 'packaging', 'safetensors', 'PyWavelets'
+            'matplotlib', 'scipy', 'tabulate', 'tqdm', 'packaging', 'safetensors', 'PyWavelets', 'pydantic>=2.5'
         ],
         extras_require={
             'analysis': ['scikit-learn'],  # t-SNE
             # scripts/compare_restorers.py; bm3d is for non-commercial use
             'compare': ['bm3d', 'tabulate'],
             # scikit-image: pictures of the demo and independent checks of metrics
-            'tests': ['pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'tabulate'],
+            'tests': ['pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'tabulate', 'jsonschema'],
             'dev': ['ruff', 'yapf', 'isort', 'codespell', 'flake8'],
         },
         classifiers=[

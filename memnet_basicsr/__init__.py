@@ -9,8 +9,11 @@ from .plugin import compat
 compat.before_basicsr()
 
 # BasicSR imports only after the repairs
-from . import archs, data, losses, metrics, models  # noqa: E402, F401
-from .analysis.ablation import controls  # noqa: E402, F401
+from .plugin import names  # noqa: E402
+
+with names.ours_first():
+    from . import archs, data, losses, metrics, models  # noqa: F401
+    from .analysis.ablation import controls  # noqa: F401
 from .inference import load_restorer  # noqa: E402, F401
 from .plugin import launch  # noqa: E402
 

@@ -1,5 +1,6 @@
 """Each repair: the breakage without it, its absence with it, and that nothing is done where nothing is broken."""
 import json
+import os
 import pytest
 import runpy
 import socket
@@ -8,8 +9,10 @@ import torch
 from os import path as osp
 from pathlib import Path
 
+from basicsr import data as stock_data
 from basicsr.models import base_model
 from basicsr.utils import dist_util
+from basicsr.utils import logger as stock_logger
 from basicsr.utils import options as stock_options
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.plugin import compat, launch
@@ -240,7 +243,8 @@ def test_row_5_is_in_place_once():
     compat.after_basicsr()
     launch.install()
     for function in (dist_util._init_dist_pytorch, dist_util._init_dist_slurm, base_model.BaseModel.model_to_device,
-                     stock_options.parse_options):  # yapf: disable
+                     stock_options.parse_options, stock_data.build_dataloader,
+                     stock_logger.get_env_info):  # yapf: disable
         assert not hasattr(function.__wrapped__, '__wrapped__')
 
 
@@ -265,7 +269,7 @@ def run(tmp_path, monkeypatch):
         torch.save(dict(params=dict(weight=weight.data)), root / 'models' / f'net_g_{i}.pth')
     (tmp_path / 'elsewhere').mkdir()
     monkeypatch.chdir(tmp_path / 'elsewhere')
-    return dict(name='a', auto_resume=False, manual_seed=0, network_g={},
+    return dict(name='a', auto_resume=False, manual_seed=0, network_g={}, root_path=str(tmp_path),
                 path=dict(models=str(root / 'models'), training_states=str(root / 'training_states')))  # yapf: disable
 
 
@@ -288,6 +292,18 @@ def test_row_6(repairs, run, stock):
     assert state['schedulers'][0]['milestones'] == {5: 2, 9: 1}
     assert run['path']['pretrain_network_g'] == osp.join(run['path']['models'], 'net_g_9.pth')
     assert any(v.startswith('row 6: ') for v in repairs)
+
+
+@no_gpu
+def test_row_6_for_runs_that_use_basicsr_only(run, stock):
+    """BasicSR's own function, so that states are found where BasicSR looks for them; it works without a GPU."""
+    run['path']['resume_state'] = osp.join(run['path']['training_states'], '9.state')
+    load, current_device = torch.load, torch.cuda.current_device
+    state = compat.resume_without_gpu(stock)(run)
+    assert (torch.load, torch.cuda.current_device) == (load, current_device)
+    assert state['iter'] == 9 and state['optimizers'][0]['state'][0]['exp_avg'].device.type == 'cpu'
+    run['auto_resume'] = True
+    assert compat.resume_without_gpu(stock)(run) is None and run['root_path'] != os.getcwd()
 
 
 def test_row_7(repairs, run, stock):

@@ -6,6 +6,7 @@ from basicsr.utils import bgr2ycbcr
 from basicsr.utils.registry import DATASET_REGISTRY
 from .bicubic_util import resize_bicubic
 from .degraded_image_base import DegradedImageDataset
+from .options import BicubicImageOptions
 
 
 @DATASET_REGISTRY.register()
@@ -18,26 +19,11 @@ class BicubicImageDataset(DegradedImageDataset):
     33.66/.9299, 30.39/.8682, 28.42/.8104; rounding the small picture costs .01 dB). lq has the size of gt.
 
     Args:
-        opt (dict): Options of :class:`DegradedImageDataset` (dataroot_gt, io_backend, gt_size, use_hflip, use_rot,
-            color with default ``y``) and:
-            downscale (int | list[int]): Scale 2, 3 or 4. Training draws one of a list for each sample; a validation
-                set has one. (``scale`` is the network's, 1.)
-            with_chroma (bool): Whether items of validation hold ``chroma``, float32 (2, H, W), Cb and Cr in [0, 1] of
-                the down- and up-scaled colour picture (MATLAB's ``rgb2ycbcr``), for colour pictures to be saved; gray
-                pictures give 128 / 255. Only with ``color: y``. Default: False.
+        opt (dict): See :class:`BicubicImageOptions` (``scale`` is the network's, 1). With ``with_chroma`` items of
+            validation hold ``chroma``, float32 (2, H, W), Cb and Cr in [0, 1] of the down- and up-scaled colour image
+            (MATLAB's ``rgb2ycbcr``), for colour images to be saved; gray images give 128 / 255.
     """
-    level_key = 'downscale'
-    default_color = 'y'
-
-    def __init__(self, opt):
-        super().__init__(opt)
-        self.with_chroma = opt.get('with_chroma', False) and not self.training
-        if self.with_chroma and self.color != 'y':
-            raise self._wrong('with_chroma needs color: y')
-
-    def check_level(self, level):
-        fine = isinstance(level, int) and 2 <= level <= 4
-        return None if fine else 'is not a scale: it must be 2, 3 or 4'
+    Options = BicubicImageOptions
 
     def window(self, level):
         # up-scaling reads 2 small pixels on each side, each of them 2 more: 4 of them, and one for its halves
@@ -53,7 +39,7 @@ class BicubicImageDataset(DegradedImageDataset):
 
     def __getitem__(self, index):
         item = super().__getitem__(index)
-        if self.with_chroma:
+        if self.options.with_chroma and not self.training:
             item['chroma'] = self._chroma(index)
         return item
 

@@ -81,16 +81,19 @@ class PictureSource:
     Args:
         root (str): An LMDB in BasicSR's format, or a folder of pictures (its subfolders do not count).
         io_backend (dict): BasicSR's form: ``{type: lmdb}`` or ``{type: disk}``.
+        meta_info_file (str | None): List of the images to use, one name (a key for an LMDB) a line; None for all.
+            Default: None.
 
     Attributes:
         keys (list[str]): What a picture is called, the same for the LMDB and for the folder it was made from.
         paths (list[str]): BasicSR's ``lq_path`` / ``gt_path``: the key in an LMDB, the file's path in a folder.
 
     Raises:
-        UsageError: The root is missing or empty, the LMDB is not complete, or the backend is another one.
+        UsageError: The root is missing or empty, the LMDB is not complete, the backend is another one, or a listed
+            image does not exist.
     """
 
-    def __init__(self, root, io_backend):
+    def __init__(self, root, io_backend, meta_info_file=None):
         self.root = root
         kind = io_backend.get('type') if isinstance(io_backend, dict) else io_backend
         if kind not in ('lmdb', 'disk'):
@@ -105,6 +108,23 @@ class PictureSource:
             names = list_pictures(root)
             self.keys = [make_key(name) for name in names]
             self.paths = [osp.join(root, name) for name in names]
+        if meta_info_file is not None:
+            self._keep(meta_info_file)
+
+    def _keep(self, meta_info_file):
+        """Keep the images of a list."""
+        try:
+            with open(osp.expanduser(meta_info_file), encoding='utf-8') as f:
+                wanted = [make_key(line.strip()) for line in f if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f'meta_info_file {meta_info_file} cannot be read: {error}') from None
+        places = {key: i for i, key in enumerate(self.keys)}
+        missing = [key for key in wanted if key not in places]
+        if missing or not wanted:
+            fault = f'names {missing[0]}, which {self.root} lacks' if missing else 'is empty'
+            raise UsageError(f'meta_info_file {meta_info_file} {fault}')
+        indices = sorted({places[key] for key in wanted})
+        self.keys, self.paths = [self.keys[i] for i in indices], [self.paths[i] for i in indices]
 
     def __len__(self):
         return len(self.paths)

@@ -160,17 +160,17 @@ def write_networks(opt, networks, current_iter):
         save_whole(weights, network_path(opt, label, current_iter))
 
 
-def write_state(opt, state, labels):
+def write_state(opt, state, labels, keep_last=None):
     """Write a training state, after its networks: what has a state is complete. Then remove what is too old.
 
     Args:
-        opt (dict): Options of the run; ``train: keep_last`` (int) is how many states stay. Default: all.
+        opt (dict): Options of the run.
         state (dict): The state, with its ``iter``.
         labels (list[str]): Labels of its networks.
+        keep_last (int | None): States to keep; None for all. Default: None.
     """
     folder = opt['path']['training_states']
     save_whole(plain(state), osp.join(folder, f'{state["iter"]}.state'))
-    keep_last = int(opt['train'].get('keep_last') or 0)
     for iteration in sorted(saved_iterations(folder))[:-keep_last] if keep_last else []:
         os.remove(osp.join(folder, f'{iteration}.state'))
         for label in labels:

@@ -1,6 +1,8 @@
 """MixUp of training pairs, under the names of NAFNet's and Restormer's option files."""
 import torch
 
+from .options import MixingOptions, MixUpOptions
+
 
 class MixUp:
     """Mixes each pair of a batch with another: lam * pair_i + (1 - lam) * pair_j, lam ~ Beta(beta, beta).
@@ -9,17 +11,14 @@ class MixUp:
     whose state is in the checkpoints.
 
     Args:
-        opt (dict): The ``train:`` block. Read here:
-            mixing_augs (dict): ``mixup`` (bool), ``mixup_beta`` (float, default 1.2) and ``use_identity`` (bool: leave
-                every second batch, at random, as it is; default false), as in Restormer. Default: none.
-            mixup (bool): NAFNet's short form. Default: False.
+        opt (MixUpOptions | dict): Options.
     """
 
     def __init__(self, opt):
-        mixing = opt.get('mixing_augs') or {}
-        self.on = bool(mixing.get('mixup') or opt.get('mixup'))
-        self.beta = mixing.get('mixup_beta', 1.2)
-        self.use_identity = mixing.get('use_identity', False)
+        opt = MixUpOptions.read(opt, 'train')
+        mixing = opt.mixing_augs or MixingOptions()
+        self.on = mixing.mixup or opt.mixup
+        self.beta, self.use_identity = mixing.mixup_beta, mixing.use_identity
 
     def __call__(self, lq, gt):
         """

@@ -82,6 +82,20 @@ _UNFIT = {
 }
 
 
+def optimizers():
+    """Optimisers that option files may name.
+
+    Returns:
+        dict[str, type]: Name -> class.
+    """
+    known = {
+        name: cls
+        for name, cls in vars(torch.optim).items()
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+    }
+    return {**known, 'Muon': Muon}  # torch's own takes no convolutions
+
+
 def build_optimizer(optim_type, params, lr, **kwargs):
     """Build an optimizer of ``torch.optim``, or :class:`Muon`, by name.
 
@@ -97,13 +111,7 @@ def build_optimizer(optim_type, params, lr, **kwargs):
     Raises:
         UsageError: No such optimiser, it does not take these arguments, or it cannot train a network in this way.
     """
-    known = {
-        name: cls
-        for name, cls in vars(torch.optim).items()
-        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
-    }
-    known['Muon'] = Muon  # torch's own takes no convolutions
-    cls = _find(optim_type, known, 'train: optim_g')
+    cls = _find(optim_type, optimizers(), 'train: optim_g')
     if optim_type in _UNFIT:
         raise UsageError(f'train: optim_g: {optim_type} {_UNFIT[optim_type]}; use another optimiser')
     try:
@@ -123,13 +131,6 @@ def build_scheduler(scheduler_type, optimizer, **kwargs):
         return cls(optimizer, **kwargs)
     except (TypeError, AssertionError) as error:
         raise UsageError(f'train: scheduler: {scheduler_type}: {error}') from None
-
-
-def length_of_schedule(opt):
-    """Iterations after which a schedule's options say nothing more, or None where it goes on for ever."""
-    if opt.get('type', '').startswith('CosineAnnealingRestart'):
-        return sum(opt.get('periods', ()))
-    return opt.get('T_max')
 
 
 def parameter_groups(net, bias_lr_mult, lr):

@@ -7,6 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from basicsr.utils import get_root_logger
 from ..errors import UsageError
+from .options import TrainStepOptions
 
 DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -15,16 +16,8 @@ class TrainStep:
     """Turns the losses of a model into an update of its network.
 
     Args:
-        opt (dict): The ``train:`` block. Read here:
-            precision (str): 'fp32', 'bf16' or 'fp16' (with loss scaling). Default: 'fp32'.
-            accumulate (int): Each loader batch goes through in so many equal parts; gradients are averaged, so that
-                iterations, schedules and checkpoints keep their meaning (losses must be means over the pictures).
-                BatchNorm sees the parts. Default: 1.
-            grad_clip (dict): One of ``{norm: c}`` (global L2 norm at most c), ``{value: c}`` (each entry in [-c, c]),
-                ``{adjustable: theta}`` (global norm at most theta / learning rate, MemNet's). Default: none.
-            use_grad_clip (bool): NAFNet's and Restormer's spelling of ``grad_clip: {norm: 0.01}``. Default: False.
-            nonfinite_patience (int): A step whose loss or gradient is not finite is skipped; after so many in a row
-                the run stops. Default: 10.
+        opt (TrainStepOptions | dict): Options. With ``accumulate``, losses must be means over the images, so that
+            iterations, schedules and checkpoints keep their meaning; BatchNorm sees the parts.
         optimizer (Optimizer): The optimiser of the network.
         device (torch.device): Where the network is.
     """
@@ -32,10 +25,11 @@ class TrainStep:
     def __init__(self, opt, optimizer, device):
         self.optimizer = optimizer
         self.device_type = device.type
-        self.dtype = DTYPES[opt.get('precision', 'fp32')]
-        self.accumulate = int(opt.get('accumulate', 1))
-        self.clip = opt.get('grad_clip') or ({'norm': 0.01} if opt.get('use_grad_clip') else {})
-        self.patience = opt.get('nonfinite_patience', 10)
+        opt = TrainStepOptions.read(opt, 'train')
+        self.dtype = DTYPES[opt.precision]
+        self.accumulate = opt.accumulate
+        self.clip = opt.grad_clip.given() if opt.grad_clip else {'norm': 0.01} if opt.use_grad_clip else {}
+        self.patience = opt.nonfinite_patience
         # torch before 2.3 scales on GPUs only
         scaler = getattr(torch.amp, 'GradScaler', None)
         enabled = self.dtype is torch.float16

@@ -16,10 +16,8 @@ from ..metrics import mean_of
 from .distributed import gather, share_buffers
 from .images import colour_image, error_image, panel, to_image
 from .json_lines import append_line
+from .options import PerSetOptions
 from .stop import StopAsked
-
-# options of a metric that are the validator's, not the metric's
-METRIC_OPTIONS = ('better', 'pooled')
 
 
 class Validation:
@@ -28,17 +26,8 @@ class Validation:
     Every process takes every n-th picture; figures are summed in the order of the data set, so that they do not depend
     on n. Nothing is drawn from global random generators.
 
-    Options are read from the data set's block and else from ``val:``:
-
-    - ``metrics`` (dict): name -> {type, ...}, as in BasicSR (``better: higher`` or ``lower``); ``pooled: true`` lets
-      every pixel of a region count the same, instead of every picture (metrics that give a RegionValue).
-    - ``quantize`` (bool): whether metrics see clipped, rounded uint8 images, or float images. Default: True.
-    - ``max_images`` (int): validate on the first so many pictures only. Default: all.
-    - ``save_panel`` (bool): write ``degraded | restored | clean | error`` beside the restored pictures. Default: False.
-    - ``per_image_csv`` (bool): write the figures of every picture to <set>_<iteration>.csv beside the log.
-      Default: False.
-
-    ``val: pbar`` shows a progress bar. An item's ``mask`` goes to the metrics as ``mask``, (H, W), [0, 255]; with its
+    Options (:class:`ValidationOptions`) are read from ``val:``; a data set's block may override those of
+    :class:`PerSetOptions`. An item's ``mask`` goes to the metrics as ``mask``, (H, W), [0, 255]; with its
     ``chroma`` pictures of the luminance are written in colour.
 
     Args:
@@ -50,12 +39,11 @@ class Validation:
         self.model, self.dataset = model, loader.dataset
         self.opt = model.opt
         self.name = self.dataset.opt['name']
-        self.metrics = self._option('metrics') or {}
-        self.pooled = {name: opt.get('pooled', False) for name, opt in self.metrics.items()}
-
-    def _option(self, key, default=None):
-        value = self.dataset.opt.get(key)
-        return self.opt['val'].get(key, default) if value is None else value
+        per_set = {k: v for k, v in self.dataset.opt.items() if v is not None}
+        own = PerSetOptions.read(per_set, f'data set {self.name}').given()
+        self.options = model.val_options.model_copy(update=own)
+        self.metrics = self.options.metrics or {}
+        self.pooled = {name: metric.pooled for name, metric in self.metrics.items()}
 
     def run(self, current_iter, tb_logger, save_img):
         """Validate, log, and update the best records.
@@ -80,23 +68,18 @@ class Validation:
             self._record(means, current_iter)
             if self.opt['rank'] == 0:
                 self._log(means, current_iter, tb_logger)
-                if self._option('per_image_csv'):
+                if self.options.per_image_csv:
                     self._write_csv(rows, current_iter)
         return means
 
     def _validate_share(self, current_iter, tb_logger, save_img):
         """Figures of every n-th picture: position in the data set -> (name of the picture, figures)."""
         rank, world_size = self.opt['rank'], self.opt['world_size']
-        count = min(len(self.dataset), int(self._option('max_images') or len(self.dataset)))
+        count = min(len(self.dataset), self.options.max_images or len(self.dataset))
         positions = range(rank, count, world_size)
         loader = torch.utils.data.DataLoader(
             torch.utils.data.Subset(self.dataset, positions), batch_size=1, generator=torch.Generator())
-        bar = tqdm(
-            total=count,
-            unit='image',
-            desc=self.name,
-            leave=False,
-            disable=rank != 0 or not self.opt['val'].get('pbar', False))
+        bar = tqdm(total=count, unit='image', desc=self.name, leave=False, disable=rank != 0 or not self.options.pbar)
         rows = {}
         with bar:
             for position, data in zip(positions, loader):
@@ -115,9 +98,9 @@ class Validation:
         model.test()
         visuals = model.get_current_visuals()
         picture = osp.splitext(osp.basename(data['lq_path'][0]))[0]
-        if tb_logger or save_img or self._option('save_panel'):
+        if tb_logger or save_img or self.options.save_panel:
             self._show(picture, visuals, data.get('chroma'), current_iter, save_img, tb_logger)
-        quantize = self._option('quantize', True)
+        quantize = self.options.quantize
         images = {'img': to_image(visuals['result'], quantize)}
         if 'gt' in visuals:
             images['img2'] = to_image(visuals['gt'], quantize)
@@ -125,13 +108,7 @@ class Validation:
             images['mask'] = data['mask'][0, 0].double().numpy() * 255.
         if 'abnormality' in visuals:
             images['abnormality'] = visuals['abnormality'][0, 0].double().numpy()
-        return picture, {
-            name: calculate_metric(images, {
-                k: v
-                for k, v in opt.items() if k not in METRIC_OPTIONS
-            })
-            for name, opt in self.metrics.items()
-        }
+        return picture, {name: calculate_metric(images, metric.arguments()) for name, metric in self.metrics.items()}
 
     def _show(self, picture, visuals, chroma, current_iter, save_img, tb_logger):
         """Write and log pictures."""
@@ -145,7 +122,7 @@ class Validation:
         if tb_logger:
             rgb = panel(list(images.values()))[..., ::-1]
             tb_logger.add_image(f'{self.name}/{picture}', rgb.copy(), current_iter, dataformats='HWC')
-        if self._option('save_panel'):
+        if self.options.save_panel:
             shown = list(images.values())
             if 'gt' in images:
                 shown.append(error_image(images['result'], images['gt']))
@@ -157,7 +134,7 @@ class Validation:
         folder = self.opt['path']['visualization']
         if self.opt['is_train']:  # several sets may hold the same pictures
             return osp.join(folder, self.name, picture, f'{picture}_{current_iter}.png')
-        return osp.join(folder, self.name, f'{picture}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
+        return osp.join(folder, self.name, f'{picture}_{self.options.suffix or self.opt["name"]}.png')
 
     def _gather(self, rows):
         """Rows of all processes in the order of the data set."""
@@ -169,7 +146,7 @@ class Validation:
     def _record(self, means, current_iter):
         records = self.model.best_metric_results.setdefault(self.name, {})
         for name, value in means.items():
-            better = self.metrics[name].get('better', 'higher')
+            better = self.metrics[name].better
             best = records.get(name)
             if math.isnan(value):
                 continue

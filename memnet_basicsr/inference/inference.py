@@ -4,9 +4,9 @@ from dataclasses import dataclass, fields
 
 from .. import fast
 from ..engine.step import DTYPES
-from ..errors import UsageError
 from .ensemble import restore_by_ensemble
 from .local_statistics import LocalStatistics
+from .options import InferenceOptions
 from .padding import pad_to_multiple
 from .tiling import output_scale, restore_by_tiles, tile_spans
 
@@ -44,22 +44,7 @@ class Inference:
     deploy: bool = True
 
     def __post_init__(self):
-        for key, least in (('tile', 1), ('tile_overlap', 0), ('pad_multiple', 1), ('local_statistics', 1)):
-            value = getattr(self, key)
-            optional = key != 'tile_overlap'
-            if not (value is None and optional) and (isinstance(value, bool) or not isinstance(value, int)
-                                                     or value < least):
-                raise UsageError(f'{key}: {value!r} is not a whole number of pixels, {least} or more'
-                                 f'{" or ~ (off)" if optional else ""}')
-        for key in ('self_ensemble', 'deploy'):
-            if not isinstance(getattr(self, key), bool):
-                raise UsageError(f'{key}: {getattr(self, key)!r} is neither true nor false')
-        if self.precision not in DTYPES:
-            raise UsageError(f'precision: {self.precision!r} is not supported; use one of {", ".join(DTYPES)}')
-        if self.tile is not None and 2 * self.tile_overlap > self.tile:
-            raise UsageError(
-                f'tile_overlap: {self.tile_overlap} is more than half of tile: {self.tile}; use larger tiles '
-                'or a smaller overlap')
+        InferenceOptions.read(vars(self))
 
     @classmethod
     def option_keys(cls):
@@ -83,7 +68,8 @@ class Inference:
         Raises:
             UsageError: If a value is out of range or two values contradict each other.
         """
-        return cls(**{k: opt[k] for k in cls.option_keys() if k in (opt or {})})
+        options = InferenceOptions.read(opt)
+        return cls(**{k: getattr(options, k) for k in cls.option_keys()})
 
     def prepare(self, net):
         """The network in the form in which it is applied fastest, for as long as its weights stay as they are.

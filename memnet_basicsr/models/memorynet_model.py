@@ -1,6 +1,7 @@
 import contextlib
 import torch
 from collections import OrderedDict
+from typing import Any
 
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
@@ -10,8 +11,10 @@ from ..archs.memory_util import HierarchicalMemory
 from ..engine import checkpoint
 from ..engine.addressing_meter import AddressingMeter
 from ..engine.optim import build_optimizer
+from ..engine.options import OptimizerOptions, TrainStepOptions
 from ..engine.step import TrainStep
 from ..errors import UsageError
+from ..option_block import option
 from .restoration_model import RestorationModel
 
 
@@ -30,19 +33,40 @@ class MemoryNetModel(RestorationModel):
                 last stage, by its method ``features``.
             path.pretrain_network_memory (str): Checkpoint of another training, of which the memory (prototypes, gates,
                 temperatures) is taken; with ``frozen: true`` of the memory it stays so. Default: none.
-            train.reconstruction_opt (dict): Loss between ``reconstruct(gt)`` and gt. Default: none.
-            train.contrast_opt (dict): ThreeClassContrastiveLoss. Default: none.
-            train.optim_c (dict): Optimiser of ``network_c``. Its steps are made in the network's precision, are skipped
-                where they are not finite, and are not clipped.
-            train.memory_lr_mult (float): Factor on the learning rate of prototypes, gates and temperatures. At the
-                network's rate the prototypes, of length sqrt(C), hardly leave their start in a short run. Default: 1.
-            train.recording_iter (int): So many first iterations minimise the reconstruction alone, on clean pictures:
-                the paper's recording of normal patterns. Default: 0.
+            train (dict): See :class:`TrainOptions`. At the network's learning rate the prototypes, of length sqrt(C),
+                hardly leave their start in a short run, hence ``memory_lr_mult``. The steps of ``network_c`` are made
+                in the network's precision, are skipped where they are not finite, and are not clipped.
     """
+    networks_read = ('network_g', 'network_c')
+
+    class TrainOptions(RestorationModel.TrainOptions):
+        """``train:``"""
+        reconstruction_opt: dict[str, Any] | None = option(None, 'Loss between `reconstruct(gt)` and gt.')
+        contrast_opt: dict[str, Any] | None = option(None, 'ThreeClassContrastiveLoss and its arguments.')
+        optim_c: OptimizerOptions | None = option(None, 'Optimiser of `network_c`.')
+        memory_lr_mult: float = option(
+            1, 'Factor on the learning rate of the prototypes, gates and temperatures of memories.', gt=0)
+        recording_iter: int = option(0, 'First iterations that minimise the reconstruction of clean images alone.',
+                                     unit='iterations', ge=0)  # yapf: disable
+
+        def rules(self):
+            yield from super().rules()
+            if self.recording_iter and not self.reconstruction_opt:
+                yield 'recording_iter', 'needs reconstruction_opt'
+
+    class ValOptions(RestorationModel.ValOptions):
+        """``val:``"""
+        abnormality: bool = option(False, 'Compute |Mem(Dec(Enc(x))) - x| of the restored images.')
+
+    class PathOptions(RestorationModel.PathOptions):
+        """``path:``"""
+        pretrain_network_c: str | None = option(None, 'Weights of `network_c` to start from.')
+        param_key_c: str | None = option('params', 'Entry of that file.')
+        pretrain_network_memory: str | None = option(
+            None, 'Weights of another training whose memories are taken (frozen with `frozen: true`).')
 
     def init_training_settings(self):
-        train_opt = self.opt['train']
-        self.recording_iter = train_opt.get('recording_iter', 0)
+        self.recording_iter = self.train_options.recording_iter
         self.cri_reconstruction = self._build_loss('reconstruction_opt')
         self.cri_contrast = self._build_loss('contrast_opt')
         self.warned = set()
@@ -50,21 +74,19 @@ class MemoryNetModel(RestorationModel):
         self.net_c = None
         if self.cri_contrast and self.opt.get('network_c'):
             self.net_c = build_network(self.opt['network_c'])
-            path = self.opt['path'].get('pretrain_network_c')
-            if path:
-                self.load_network(self.net_c, path, True, self.opt['path'].get('param_key_c', 'params'))
+            paths = self.path_options
+            if paths.pretrain_network_c:
+                self.load_network(self.net_c, paths.pretrain_network_c, True, paths.param_key_c)
             self.net_c = self.model_to_device(self.net_c)
         net = self.get_bare_model(self.net_g)
         if self.cri_reconstruction and not hasattr(net, 'reconstruct'):
             raise UsageError(f'train: reconstruction_opt: {type(net).__name__} has no method reconstruct; leave it out')
         if self.cri_contrast and self.net_c is None and not hasattr(net, 'features'):
             raise UsageError(f'train: contrast_opt: {type(net).__name__} has no method features; add network_c')
-        if self.recording_iter and not self.cri_reconstruction:
-            raise UsageError('train: recording_iter needs reconstruction_opt')
         self.meters = []
         self.memories = [m for m in net.modules() if isinstance(m, HierarchicalMemory)]
-        path = self.opt['path'].get('pretrain_network_memory')
-        if path and not self.opt['path'].get('resume_state'):
+        path = self.path_options.pretrain_network_memory
+        if path and not self.path_options.resume_state:
             self._load_memory(net, path)
         super().init_training_settings()
 
@@ -81,24 +103,24 @@ class MemoryNetModel(RestorationModel):
         get_root_logger().info(f'The memory is that of {path}.')
 
     def _build_loss(self, key):
-        opt = self.opt['train'].get(key)
+        opt = getattr(self.train_options, key)
         return build_loss(opt).to(self.device) if opt else None
 
     def setup_optimizers(self):
         super().setup_optimizers()
-        mult = self.opt['train'].get('memory_lr_mult', 1)
+        mult = self.train_options.memory_lr_mult
         if mult != 1:
             self._separate_memory(mult)
         self.optimizer_c = None
         if self.net_c is not None:
-            optim_opt = self.opt['train'].get('optim_c')
-            if not optim_opt:
+            options = self.train_options
+            if not options.optim_c:
                 raise UsageError('train: optim_c is missing: network_c needs an optimiser')
-            optim_opt = dict(optim_opt)
-            self.optimizer_c = build_optimizer(optim_opt.pop('type'), list(self.net_c.parameters()), **optim_opt)
+            self.optimizer_c = build_optimizer(options.optim_c.type, list(self.net_c.parameters()), options.optim_c.lr,
+                                               **options.optim_c.arguments())  # yapf: disable
             self.optimizers.append(self.optimizer_c)
-            step_opt = {k: v for k, v in self.opt['train'].items() if k in ('precision', 'nonfinite_patience')}
-            self.step_c = TrainStep(step_opt, self.optimizer_c, self.device)
+            step_options = TrainStepOptions(precision=options.precision, nonfinite_patience=options.nonfinite_patience)
+            self.step_c = TrainStep(step_options, self.optimizer_c, self.device)
 
     def _separate_memory(self, mult):
         """Put the parameters of the memories into a group of their own, before the first step."""
@@ -107,7 +129,7 @@ class MemoryNetModel(RestorationModel):
             raise UsageError('train: memory_lr_mult: the network has no memory that is trained')
         for group in self.optimizer_g.param_groups:
             group['params'] = [p for p in group['params'] if id(p) not in ours]
-        lr = self.opt['train']['optim_g']['lr']
+        lr = self.train_options.optim_g.lr
         self.optimizer_g.add_param_group(dict(params=list(ours.values()), lr=lr * mult))
 
     def networks(self):
@@ -225,7 +247,7 @@ class MemoryNetModel(RestorationModel):
     def get_current_visuals(self):
         """Also ``abnormality``: |Mem(Dec(Enc(x))) - x|, mean over the channels, (1, 1, H, W), if the network has it."""
         visuals = super().get_current_visuals()
-        if self.opt.get('val', {}).get('abnormality'):
+        if self.val_options.abnormality:
             with torch.no_grad():
                 found = self.net_to_validate().reconstruct(self.lq)
             visuals['abnormality'] = (found - self.lq).abs().mean(1, keepdim=True).cpu()

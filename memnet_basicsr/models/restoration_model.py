@@ -15,6 +15,7 @@ from ..engine.distributed import gather
 from ..engine.json_lines import count_lines, keep_lines
 from ..engine.mixup import MixUp
 from ..engine.optim import build_optimizer, build_scheduler, parameter_groups
+from ..engine.options import PathOptions, TrainOptions, ValidationOptions
 from ..engine.random_state import get_random_state, set_random_state
 from ..engine.speed import SpeedMeter, peak_memory
 from ..engine.step import TrainStep
@@ -23,6 +24,7 @@ from ..engine.validation import Validation
 from ..errors import UsageError
 from ..fast.heap_util import keep_freed_memory
 from ..inference import Inference
+from ..inference.options import InferenceOptions
 
 
 @MODEL_REGISTRY.register()
@@ -33,23 +35,20 @@ class RestorationModel(SRModel):
     - Checkpoints (:mod:`memnet_basicsr.engine.checkpoint`): whole or not at all; a resumed run goes on exactly.
     - Validation (:class:`Validation`): float metrics, metrics per data set, sharded, through :class:`Inference`.
 
-    All options stand in those classes and here, under ``train:``; without them it trains as SRModel does.
+    Without options of ours it trains as SRModel does. A subclass adds options by its attributes ``TrainOptions``,
+    ``ValOptions`` and ``PathOptions``, and names the networks that it builds in ``networks_read``
+    (:class:`memnet_basicsr.option_block.Block` has an example). The options that were read are ``train_options`` (in
+    training), ``val_options`` and ``path_options``.
 
     Args:
-        opt (dict): Options of the run, as BasicSR parses them. Of ``train:`` it reads also:
-            ema_decay (float): Decay of the averaged network, buffers (BatchNorm statistics) included. Default: 0.
-            ema_warmup (bool): The decay is at most (1 + iter) / (10 + iter). Without it the average holds
-                ema_decay^iter of the start, which spoils BatchNorm statistics in runs of some 1000 iterations.
-                Default: False.
-            channels_last (bool): Memory format of the network. Default: False.
-            compile (bool | str): ``torch.compile`` the network, with that backend if it is named. Default: False.
-            recompute (bool): Blocks of MemoryNet save less and recompute it in the backward pass. Default: False.
-            sync_batchnorm (bool): BatchNorm over all processes (GPUs only). Default: False.
-            keep_last (int): Keep only so many training states and their networks. Default: all.
-            optim_g.type (str): Any optimiser of ``torch.optim``; ``bias_lr_mult``: factor for the biases of
-                convolutions.
-            scheduler.type (str): See ``memnet_basicsr.engine.optim.SCHEDULERS``.
+        opt (dict): Options of the run, as BasicSR parses them. See :class:`TrainOptions`, :class:`ValOptions`,
+            :class:`PathOptions`; ``docs/options.md`` lists all of them.
     """
+    TrainOptions, PathOptions = TrainOptions, PathOptions
+    networks_read = ('network_g', )
+
+    class ValOptions(ValidationOptions, InferenceOptions):
+        """``val:``"""
 
     def __init__(self, opt):
         self.best_metric_results = {}
@@ -60,7 +59,10 @@ class RestorationModel(SRModel):
         self.net_prepared = None  # form for inference, during a validation
         # BasicSR's transformers declare the multiple that they need in the option file alone
         multiple = opt['network_g'].get('window_size')
-        self.inference = Inference.from_options({'pad_multiple': multiple, **(opt.get('val') or {})})
+        self.train_options = self.TrainOptions.read(opt['train'], 'train') if opt['is_train'] else None
+        self.path_options = self.PathOptions.read(opt['path'], 'path')
+        self.val_options = self.ValOptions.read({'pad_multiple': multiple, **(opt.get('val') or {})}, 'val')
+        self.inference = Inference.from_options(self.val_options)
         super().__init__(opt)
 
     # ---- training -------------------------------------------------------------------------------------------------
@@ -69,36 +71,34 @@ class RestorationModel(SRModel):
         super().init_training_settings()
         if self.device.type == 'cpu':
             keep_freed_memory()
-        self.step = TrainStep(self.opt['train'], self.optimizer_g, self.device)
+        self.step = TrainStep(self.train_options, self.optimizer_g, self.device)
         self.stop = StopRequest()
         self.speed = SpeedMeter()
-        self.mixup = MixUp(self.opt['train'])
+        self.mixup = MixUp(self.train_options)
 
     def model_to_device(self, net):
-        train_opt = self.opt.get('train') or {}
-        if self.is_train:
-            net = fast.training(net, recompute=train_opt.get('recompute', False))
-        if self.is_train and train_opt.get('channels_last'):
+        options = self.train_options
+        if options:
+            net = fast.training(net, recompute=options.recompute)
+        if options and options.channels_last:
             net = net.to(memory_format=torch.channels_last)
-        if self.is_train and train_opt.get('sync_batchnorm') and self.opt['dist']:
+        if options and options.sync_batchnorm and self.opt['dist']:
             if self.device.type == 'cpu':
                 raise UsageError('train: sync_batchnorm: torch has it on GPUs only; leave it out on the CPU')
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-        if self.is_train and train_opt.get('compile'):
-            backend = train_opt['compile']
-            net.compile(**({'backend': backend} if isinstance(backend, str) else {}))
+        if options and options.compile:
+            net.compile(**({'backend': options.compile} if isinstance(options.compile, str) else {}))
         return super().model_to_device(net)
 
     def setup_optimizers(self):
-        optim_opt = dict(self.opt['train']['optim_g'])
-        groups = parameter_groups(self.net_g, optim_opt.pop('bias_lr_mult', 1), optim_opt['lr'])
-        self.optimizer_g = build_optimizer(optim_opt.pop('type'), groups, **optim_opt)
+        options = self.train_options.optim_g
+        groups = parameter_groups(self.net_g, options.bias_lr_mult, options.lr)
+        self.optimizer_g = build_optimizer(options.type, groups, options.lr, **options.arguments())
         self.optimizers.append(self.optimizer_g)
 
     def setup_schedulers(self):
-        scheduler_opt = dict(self.opt['train']['scheduler'])
-        scheduler_type = scheduler_opt.pop('type')
-        self.schedulers += [build_scheduler(scheduler_type, v, **scheduler_opt) for v in self.optimizers]
+        options = self.train_options.scheduler
+        self.schedulers += [build_scheduler(options.type, v, **options.arguments()) for v in self.optimizers]
 
     def update_learning_rate(self, current_iter, warmup_iter=-1):
         """Before the first work of an iteration: leave if asked to, and make up for an interrupted validation."""
@@ -154,7 +154,7 @@ class RestorationModel(SRModel):
         self.speed.step_done(len(self.lq) * self.opt['world_size'])
 
     def _ema_decay_at(self, current_iter):
-        if not self.opt['train'].get('ema_warmup'):
+        if not self.train_options.ema_warmup:
             return self.ema_decay
         return min(self.ema_decay, (1 + current_iter) / (10 + current_iter))
 
@@ -206,7 +206,7 @@ class RestorationModel(SRModel):
             Validation(self, dataloader).run(current_iter, tb_logger, save_img)
             return
         # BasicSR's loop counts one or two on before it breaks, and validates once more
-        current_iter = min(current_iter, int(self.opt['train']['total_iter']))
+        current_iter = min(current_iter, self.train_options.total_iter)
         name = dataloader.dataset.opt['name']
         if self.validated.get(name) != current_iter:
             with self.speed.pause():
@@ -228,8 +228,8 @@ class RestorationModel(SRModel):
 
     def _missing(self, current_iter):
         """Data sets whose validation of an iteration is still to come, [] where none is due then."""
-        val_opt = self.opt.get('val')
-        if not val_opt or (current_iter % val_opt['val_freq'] and current_iter < self.opt['train']['total_iter']):
+        if not self.opt.get('val') or (current_iter % self.val_options.val_freq
+                                       and current_iter < self.train_options.total_iter):
             return []
         return [name for name in self._validation_sets() if self.validated.get(name) != current_iter]
 
@@ -237,7 +237,7 @@ class RestorationModel(SRModel):
         for name in self.due:
             dataset_opt = self._validation_sets()[name]
             loader = build_dataloader(build_dataset(dataset_opt), dataset_opt)
-            self.validation(loader, current_iter, None, self.opt['val']['save_img'])
+            self.validation(loader, current_iter, None, self.val_options.save_img)
         self.due = []
 
     # ---- checkpoints ----------------------------------------------------------------------------------------------
@@ -271,7 +271,8 @@ class RestorationModel(SRModel):
                             for label, nets in self.networks().items()}  # yapf: disable
                 checkpoint.write_networks(self.opt, networks, current_iter)
             if self.opt['rank'] == 0 and current_iter != -1:
-                checkpoint.write_state(self.opt, self._state(epoch, current_iter, random_states), list(networks))
+                checkpoint.write_state(self.opt, self._state(epoch, current_iter, random_states), list(networks),
+                                       self.train_options.keep_last)  # yapf: disable
 
     def _state(self, epoch, current_iter, random_states):
         return {

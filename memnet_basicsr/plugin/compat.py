@@ -16,7 +16,8 @@ from os import path as osp
 
 # what was repaired in this process, one sentence each
 repairs = []
-# what the log must say as soon as there is one
+# notes and warnings for the first lines of the log
+notes = []
 warnings_for_log = []
 
 # `python -m memnet_basicsr.plugin.compat` runs this file again after the package has imported it, which is harmless
@@ -36,18 +37,32 @@ def after_basicsr():
     distribute_without_gpu()
 
 
+def version():
+    """Version of the installed plug-in."""
+    try:
+        return importlib.metadata.version('memnet-basicsr')
+    except importlib.metadata.PackageNotFoundError:
+        return 'not installed, imported from its folder'
+
+
 def report():
     """The plug-in's version and the repairs made in this process.
 
     Returns:
         str: Several lines, for the first lines of a log.
     """
-    try:
-        version = importlib.metadata.version('memnet-basicsr')
-    except importlib.metadata.PackageNotFoundError:
-        version = 'not installed, imported from its folder'
-    lines = [f'memnet_basicsr: {version}', f'\tRepairs made for BasicSR: {len(repairs)}']
-    return '\n'.join(['\n\t\t'.join(['\n'.join(lines), *repairs]), *(f'Warning: {v}' for v in warnings_for_log)])
+    lines = [f'memnet_basicsr: {version()}', f'\tRepairs made for BasicSR: {len(repairs)}']
+    return '\n'.join(['\n\t\t'.join(['\n'.join(lines), *repairs]), *notes,
+                      *(f'Warning: {v}' for v in warnings_for_log)])  # yapf: disable
+
+
+def report_to_strangers():
+    """The one log line of runs that use nothing of this package.
+
+    Returns:
+        str: One line.
+    """
+    return '; '.join([f'memnet_basicsr: {version()}, not used by this option file', *notes])
 
 
 def provide_torchvision_operators():
@@ -182,10 +197,11 @@ def load_resume_state(opt):
     """Rows 6 and 7: find the newest state where this run writes, and load it on any device.
 
     BasicSR looks below the current directory while runs live below ``experiments_root``, and maps to a CUDA device.
-    It takes the place of the function of the same name in ``train.py``.
+    This takes the place of the function of the same name in ``train.py``, which calls it right after it has stored its
+    own root in ``root_path``; TensorBoard's files go below that, so it is corrected here.
 
     Args:
-        opt (dict): Options of the run; ``resume_position`` is added, for the loader.
+        opt (dict): Options of the run; ``root_path`` is changed, ``resume_position`` is added for the loader.
 
     Returns:
         dict | None: The training state, its tensors on the CPU (optimisers move them to their parameters' device).
@@ -197,6 +213,7 @@ def load_resume_state(opt):
 
     from basicsr.utils import check_resume
     from ..engine import checkpoint
+    opt['root_path'] = run_root(opt['root_path'])
     path = opt['path'].get('resume_state')
     if opt['auto_resume']:
         path, skipped = checkpoint.newest_state(opt)
@@ -213,6 +230,28 @@ def load_resume_state(opt):
     opt['resume_position'] = (state['epoch'], state['iter'])
     opt['manual_seed'] = state.get('memnet_basicsr', opt)['manual_seed']  # drawn anew where the file gives none
     return state
+
+
+def resume_without_gpu(stock):
+    """Row 6 alone, for runs that use nothing of this package: BasicSR's own function, able to load to the CPU.
+
+    Args:
+        stock (Callable): ``load_resume_state`` of ``train.py``.
+
+    Returns:
+        Callable: The same function, which works without a GPU.
+    """
+
+    def load_resume_state(opt):
+        import torch
+        if torch.cuda.is_available():
+            return stock(opt)
+        load = functools.partial(torch.load, weights_only=True)
+        with pretend(torch.cuda, current_device=lambda: 0), \
+                pretend(torch, load=lambda path, map_location: load(path, map_location='cpu')):
+            return stock(opt)
+
+    return load_resume_state
 
 
 def run_root(root_path):

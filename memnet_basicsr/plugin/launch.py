@@ -1,11 +1,13 @@
-"""Between the command line and BasicSR's pipeline: options are checked, errors become one line, runs find a place.
+"""Hooks into BasicSR's pipelines: checks options, formats errors, sets where runs write.
 
-BasicSR's ``train.py`` and ``test.py`` stay as they are, also when they run as a script, where their functions live in
-``__main__``. Both call ``parse_options`` first; the wrapper here checks the option file, and exchanges in the calling
-module the few functions that are repaired or that our models and data sets need (:func:`adopt`).
+BasicSR's ``train.py`` and ``test.py`` stay as they are. Functions that they import are exchanged in the modules of
+BasicSR that hold them (:func:`install`), so that every script finds ours. ``load_resume_state``, which ``train.py``
+defines itself, also when it runs as ``__main__``, is exchanged in the caller's globals (:func:`_adopt`). Runs that use
+nothing of this package get BasicSR's own functions (:mod:`memnet_basicsr.plugin.strangers`).
 """
 import argparse
 import atexit
+import inspect
 import math
 import multiprocessing
 import os
@@ -13,8 +15,7 @@ import signal
 import sys
 import threading
 import torch
-from collections import OrderedDict
-from functools import partial, wraps
+from functools import partial, update_wrapper, wraps
 
 from basicsr import data as stock_data
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
@@ -26,56 +27,90 @@ from ..engine.distributed import gather
 from ..engine.stop import leave_signals_to_parent
 from ..errors import UsageError
 from . import compat
-from .option_file import check_blocks, check_options, find_pretrained, is_ours, load_yaml
+from .option_file import check_file, check_launcher, find_pretrained, override, read_option_file
+from .strangers import is_ours, uses_plugin
 
-
-class Options(OrderedDict):
-    """BasicSR's option dict, whose ``root_path`` stays where this run writes.
-
-    ``train_pipeline`` stores its own root there after parsing, which is site-packages for an installed BasicSR.
-    """
-
-    def __setitem__(self, key, value):
-        super().__setitem__(key, compat.run_root(value) if key == 'root_path' else value)
+# options of the run in this process: None before one starts, an empty dict if it uses nothing of this package
+current_run = None
 
 
 def install():
-    """Put the wrapper in place of ``parse_options`` wherever BasicSR has it. Idempotent."""
-    if hasattr(stock_options.parse_options, '__wrapped__'):
-        return
-    parse_options = _wrap(stock_options.parse_options)
-    for name in ('basicsr.utils.options', 'basicsr.train', 'basicsr.test'):
-        if name in sys.modules:
-            sys.modules[name].parse_options = parse_options
+    """Exchange the functions that ``train.py`` and ``test.py`` import. Idempotent."""
+    for module, name, wrap in ((stock_options, 'parse_options', _checking), (stock_data, 'build_dataloader', _seeding),
+                               (stock_logger, 'get_env_info', _reporting)):
+        stock = getattr(module, name)
+        if not hasattr(stock, '__wrapped__'):
+            _exchange(name, stock, wrap(stock))
 
 
-def _wrap(stock):
+def _exchange(name, stock, ours):
+    """Replace a function in every loaded module of BasicSR: `import basicsr` has loaded `basicsr.train` before us."""
+    for key, module in list(sys.modules.items()):
+        if key.split('.')[0] == 'basicsr' and getattr(module, name, None) is stock:
+            setattr(module, name, ours)
+
+
+# ---- parse_options --------------------------------------------------------------------------------------------------
+
+
+def _checking(stock):
 
     @wraps(stock)
     def parse_options(root_path, is_train=True):
         caller = sys._getframe(1)
         from_pipeline = caller.f_code.co_name in ('train_pipeline', 'test_pipeline')
-        if from_pipeline:
-            sys.excepthook = partial(_excepthook, sys.excepthook)
-            threading.excepthook = partial(_thread_excepthook, threading.excepthook)
         compat.accept_local_rank_spelling(sys.argv)
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument('-opt', type=str)
-        path = parser.parse_known_args()[0].opt
-        if path is not None:
-            check_blocks(load_yaml(path), path, is_train)
-        opt, args = stock(compat.run_root(root_path), is_train)
-        opt = Options(opt)
-        if opt['dist']:  # without manual_seed each process has drawn one of its own
-            opt['manual_seed'] = gather(opt['manual_seed'], opt)[0]
-        check_options(opt, args.opt, is_train)
-        find_pretrained(opt, args.opt)
-        if from_pipeline:
-            check_data(opt)
-            adopt(caller.f_globals, opt)
-        return opt, args
+        parser.add_argument('--launcher', default='none')
+        parser.add_argument('--force_yml', nargs='+')
+        command = parser.parse_known_args()[0]
+        if command.opt is None:  # BasicSR's parser says how it is called
+            return stock(root_path, is_train)
+        try:
+            file = read_option_file(command.opt)
+            if not uses_plugin(file.options):
+                opt, args = stock(root_path, is_train)
+                if from_pipeline:
+                    _adopt(caller.f_globals, {})
+                return opt, args
+            override(file, command.force_yml)
+            check_launcher(command.launcher)
+            check_file(file, is_train)
+            opt, args = stock(compat.run_root(root_path), is_train)
+            if opt['dist']:  # without manual_seed each process has drawn its own
+                opt['manual_seed'] = gather(opt['manual_seed'], opt)[0]
+            find_pretrained(opt, args.opt)
+            if from_pipeline:
+                check_data(opt)
+                _adopt(caller.f_globals, opt)
+            return opt, args
+        except UsageError as error:
+            if not from_pipeline:
+                raise
+            if int(os.environ.get('RANK', 0)) == 0:
+                sys.stderr.write(f'{error}\n')
+            sys.exit(2)
 
     return parse_options
+
+
+def _adopt(script, opt):
+    """Start a run: the only place where globals of a script are changed.
+
+    Args:
+        script (dict): Global names of the running ``train.py`` or ``test.py``.
+        opt (dict): Options of its run; empty if it uses nothing of this package.
+    """
+    global current_run
+    current_run = opt
+    if 'load_resume_state' in script:
+        stock = inspect.unwrap(script['load_resume_state'])
+        ours = partial(compat.load_resume_state) if opt else compat.resume_without_gpu(stock)
+        script['load_resume_state'] = update_wrapper(ours, stock)
+    if opt:
+        sys.excepthook = partial(_excepthook, sys.excepthook)
+        threading.excepthook = partial(_thread_excepthook, threading.excepthook)
 
 
 def _excepthook(previous, kind, error, traceback):
@@ -99,20 +134,28 @@ def _thread_excepthook(previous, args):
     os._exit(1)
 
 
-def _end_workers():
-    """End the loader's workers when an error ends the run: they ignore SIGTERM, and Python would wait for them."""
-    workers = multiprocessing.active_children()
-    if workers and hasattr(signal, 'SIGCHLD'):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises for a killed worker
-    for worker in workers:
-        worker.kill()
+# ---- get_env_info ---------------------------------------------------------------------------------------------------
+
+
+def _reporting(stock):
+
+    @wraps(stock)
+    def get_env_info():
+        if current_run is None:
+            return stock()
+        return f'{stock()}\n{compat.report() if current_run else compat.report_to_strangers()}'
+
+    return get_env_info
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
 
 
 def check_data(opt):
     """Open the training set, and all sets of ours, before BasicSR moves an earlier run of that name away.
 
     Args:
-        opt (Options): Options of the run.
+        opt (dict): Options of the run.
 
     Raises:
         UsageError: A set cannot be opened, or the training set is too small for one batch or for the run (row 21).
@@ -138,7 +181,7 @@ def _check_length(length, seeded, opt, dataset_opt):
     ratio, batch_size, loader_batch_size = _epoch_size(opt, dataset_opt)
     world_size = opt['world_size']
     if length * ratio < loader_batch_size * world_size:
-        raise UsageError(f'datasets: train: {length} picture(s) are too few for one batch of '
+        raise UsageError(f'datasets: train: {length} image(s) are too few for one batch of '
                          f'{loader_batch_size * world_size}: lower batch_size_per_gpu or set dataset_enlarge_ratio to '
                          f'{-(-loader_batch_size * world_size // max(length, 1))} or more')
     if seeded:  # EpochSampler's epochs have the number of iterations that BasicSR counts
@@ -152,50 +195,47 @@ def _check_length(length, seeded, opt, dataset_opt):
                          f'{" and num_gpu to 1 (or use torchrun)" if loader_batch_size > batch_size else ""}')
 
 
-def adopt(module, opt):
-    """Exchange functions of a running ``train.py`` or ``test.py``.
-
-    Args:
-        module (dict): Global names of the script.
-        opt (Options): Its options.
-    """
-    if 'load_resume_state' in module:
-        module['load_resume_state'] = compat.load_resume_state
-    if 'create_train_val_dataloader' in module:
-        module['build_dataloader'] = partial(build_dataloader, run_opt=opt)
-    module['get_env_info'] = _with_plugin_info(module['get_env_info'])
-
-
-def _with_plugin_info(stock):
-    if hasattr(stock, '__wrapped__'):
-        return stock
-    return wraps(stock)(lambda: f'{stock()}\n{compat.report()}')
-
-
 def has_seeded_samples(opt, dataset_class):
     """Whether a run's training samples come from :mod:`memnet_basicsr.data.sampling`."""
     return is_ours(registry.MODEL_REGISTRY.get(opt['model_type'])) or is_ours(dataset_class)
+
+
+def _seeding(stock):
+
+    @wraps(stock)
+    def build(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, seed=None):
+        return build_dataloader(dataset, dataset_opt, num_gpu, dist, sampler, seed, run_opt=current_run)
+
+    return build
 
 
 def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, seed=None, *, run_opt):
     """BasicSR's ``build_dataloader``, with seeded samples for our models and data sets.
 
     Args:
-        run_opt (Options): All options of the run; the others as in BasicSR.
+        run_opt (dict | None): All options of the run; the others as in BasicSR.
     """
-    if dataset_opt['phase'] != 'train':
-        return stock_data.build_dataloader(dataset, dataset_opt, num_gpu, dist, sampler, seed)
-    if not has_seeded_samples(run_opt, type(dataset)):
-        return stock_data.build_dataloader(dataset, dataset_opt, num_gpu, dist, sampler, seed)
+    stock = inspect.unwrap(stock_data.build_dataloader)
+    if not run_opt or dataset_opt['phase'] != 'train' or not has_seeded_samples(run_opt, type(dataset)):
+        return stock(dataset, dataset_opt, num_gpu, dist, sampler, seed)
     ratio, batch_size, loader_batch_size = _epoch_size(run_opt, dataset_opt)
     start = run_opt.get('resume_position', (0, 0))
     sampler = EpochSampler(sampler, ratio, batch_size, loader_batch_size, seed, start)
     run_opt['iters_per_epoch'] = sampler.num_iter
     # workers prefetch anyway; BasicSR's prefetching thread would share this process's generators
     dataset_opt = {**dataset_opt, 'prefetch_mode': None}
-    loader = stock_data.build_dataloader(SeededDataset(dataset), dataset_opt, num_gpu, dist, sampler, seed)
+    loader = stock(SeededDataset(dataset), dataset_opt, num_gpu, dist, sampler, seed)
     loader.generator = torch.Generator()  # else each epoch's start draws from the network's generator
     atexit.unregister(_end_workers)
     atexit.register(_end_workers)
     loader.worker_init_fn = leave_signals_to_parent  # SeededDataset seeds
     return loader
+
+
+def _end_workers():
+    """End the loader's workers when an error ends the run: they ignore SIGTERM, and Python would wait for them."""
+    workers = multiprocessing.active_children()
+    if workers and hasattr(signal, 'SIGCHLD'):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises for a killed worker
+    for worker in workers:
+        worker.kill()

@@ -1,123 +1,125 @@
-"""An option file before a run: reading it, and checks that say what is wrong before anything is opened or written."""
+"""Option files before a run: read, changed by the command line, checked as a whole."""
+import ast
 import os
-import yaml
-from os import path as osp
+import re
 
 from basicsr.utils import options as stock_options
-from basicsr.utils import registry
 from ..errors import UsageError, near
 from ..inference.weights import find_weights
-from .options import check_run
-
-_required = dict(
-    train=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'train', 'logger'),
-    test=('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path', 'val'))
-# options that BasicSR reads without a default, some of them only when the run has gone on for hours
-_required_in = dict(train=dict(train=('total_iter', ), logger=('print_freq', 'save_checkpoint_freq', 'use_tb_logger'),
-                               val=('val_freq', 'save_img')),
-                    test=dict(val=('save_img', )))  # yapf: disable
-_required_of_training_set = ('batch_size_per_gpu', 'num_worker_per_gpu')
+from . import check
+from .yaml_file import Fault, OptionFile, load_yaml, read_option_file  # noqa: F401
 
 
-def load_yaml(path):
-    """Read an option file as BasicSR does.
+def is_training_file(opt):
+    """Whether options are for training; others are for testing."""
+    datasets = opt.get('datasets')
+    return bool(opt.get('train')) or (isinstance(datasets, dict) and 'train' in datasets)
+
+
+def check_file(file, is_train=None, here=True):
+    """Check an option file as a whole.
 
     Args:
-        path (str): Path of the option file.
-
-    Returns:
-        OrderedDict: The options.
+        file (OptionFile): The file.
+        is_train (bool | None): Whether it is for training; None asks the file. Default: None.
+        here (bool): Also check what depends on this machine: folders, GPUs. Default: True.
 
     Raises:
-        UsageError: The file is missing, is not YAML, or is not a mapping of options.
+        UsageError: One line for every mistake.
     """
-    if not osp.isfile(path):
-        folder = osp.dirname(path) or '.'
-        others = near(osp.basename(path), os.listdir(folder)) if osp.isdir(folder) else ''
-        raise UsageError(f'option file {path} does not exist (current directory: {os.getcwd()}){others}')
-    try:
-        with open(path, encoding='utf-8') as f:
-            opt = yaml.load(f, Loader=stock_options.ordered_yaml()[0])
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, 'problem_mark', None)
-        where = f', line {mark.line + 1}' if mark else ''
-        raise UsageError(f'option file {path}{where} is not YAML: {getattr(error, "problem", None) or error}') from None
-    if not isinstance(opt, dict):
-        raise UsageError(f'option file {path} holds no options (a mapping `key: value` is wanted)')
-    return opt
+    is_train = is_training_file(file.options) if is_train is None else is_train
+    faults = file.faults + check.check_options(file.options, is_train, here)
+    if faults:
+        lines = [file.message(v) for v in sorted(faults, key=lambda v: v.line or file.line(v.place))]
+        raise UsageError('\n'.join(dict.fromkeys(lines)))
+
+
+def check_options(opt, path, is_train=True, here=True):
+    """Check options that do not stand in a file as they are.
+
+    Args:
+        opt (dict): Options.
+        path (str): Where they come from, for the messages.
+        is_train (bool): Whether they are for training. Default: True.
+        here (bool): Also check what depends on this machine. Default: True.
+
+    Raises:
+        UsageError: One line for every mistake.
+    """
+    faults = check.check_options(opt, is_train, here)
+    if faults:
+        raise UsageError('\n'.join(': '.join([str(path), *map(str, v.place), v.text]) for v in faults))
 
 
 def check_blocks(opt, path, is_train=True):
-    """Check that an option file has the parts that BasicSR's parser and pipelines take for granted.
+    """Check that options have the blocks that BasicSR takes for granted.
 
     Args:
-        opt (dict): Options as read from the file.
-        path (str): Path of the option file, for the messages.
+        opt (dict): Options.
+        path (str): Where they come from, for the message.
         is_train (bool): Whether they are for training. Default: True.
 
     Raises:
-        UsageError: A part is missing or is not a mapping.
+        UsageError: A block is missing or is not a mapping.
     """
-    for key in _required['train' if is_train else 'test']:
-        if opt.get(key) is None:
-            raise UsageError(f'{path}: `{key}:` is missing{near(key, opt)}')
-    for key in ('datasets', 'network_g', 'path', 'train', 'val', 'logger'):
-        if opt.get(key) is not None and not isinstance(opt[key], dict):
-            raise UsageError(f'{path}: `{key}:` must be a block of options')
-    for phase, block in opt['datasets'].items():
-        if not isinstance(block, dict):
-            raise UsageError(f'{path}: `datasets: {phase}:` must be a block of options')
-    if is_train and 'train' not in opt['datasets']:
-        raise UsageError(f'{path}: `datasets: train:` is missing')
-    wanted = {block: (opt.get(block), keys) for block, keys in _required_in['train' if is_train else 'test'].items()}
-    if is_train:
-        wanted['datasets: train'] = opt['datasets']['train'], _required_of_training_set
-    for place, (block, keys) in wanted.items():
-        for key in keys if block is not None else ():
-            if block.get(key) is None:
-                raise UsageError(f'{path}: {place}: `{key}:` is missing{near(key, block)}')
+    for key in ('datasets', 'network_g', 'path', *(('train', 'logger') if is_train else ('val', ))):
+        if not isinstance(opt.get(key), dict):
+            fault = 'is missing' if opt.get(key) is None else 'must be a block of options'
+            raise UsageError(f'{path}: {key}: {fault}{near(key, opt) if key not in opt else ""}')
 
 
-def check_options(opt, path, is_train=True):
-    """Check what can be checked before anything is opened or written.
+def override(file, entries):
+    """Change options as ``--force_yml`` does, and refuse what BasicSR would execute as code.
 
     Args:
-        opt (dict): Options of the run; those of the command line (``--force_yml``) are in them.
-        path (str): Path of the option file, for the messages.
-        is_train (bool): Whether they are for training. Default: True.
+        file (OptionFile): The file; its options are changed.
+        entries (list[str]): ``block:key=value``, as on the command line.
 
     Raises:
-        UsageError: A type is in no registry, or a data root does not exist.
+        UsageError: An entry is not of that form, names a block that the file does not have, or is code.
     """
-    _check_type(opt['model_type'], registry.MODEL_REGISTRY, 'model_type', path)
-    for key, block in opt.items():
-        if key.startswith('network_') and isinstance(block, dict):
-            _check_type(block.get('type'), registry.ARCH_REGISTRY, f'{key}: type', path)
-    for phase, block in opt['datasets'].items():
-        place = f'datasets: {phase}'
-        _check_type(block.get('type'), registry.DATASET_REGISTRY, f'{place}: type', path)
-        for name, metric in (block.get('metrics') or {}).items():
-            _check_type(metric.get('type'), registry.METRIC_REGISTRY, f'{place}: metrics: {name}: type', path)
-        for key in ('dataroot_gt', 'dataroot_lq', 'dataroot_mask'):
-            check_data_root(block.get(key), f'{path}: {place}: {key}')
-    for key, block in (opt.get('train') or {}).items():
-        if key.endswith('_opt') and isinstance(block, dict) and 'type' in block:
-            _check_type(block['type'], registry.LOSS_REGISTRY, f'train: {key}: type', path)
-    for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
-        _check_type(metric.get('type'), registry.METRIC_REGISTRY, f'val: metrics: {name}: type', path)
-    if is_ours(registry.MODEL_REGISTRY.get(opt['model_type'])):
-        check_run(opt, path, is_train)
+    for entry in entries or ():
+        keys, sign, text = entry.partition('=')
+        keys = keys.strip().split(':')
+        if not sign or '=' in text or not all(re.fullmatch(r'[\w+.-]+', v) for v in keys):
+            raise UsageError(f'--force_yml {entry}: write block:key=value, such as train:total_iter=100')
+        block = file.options
+        for key in keys[:-1]:
+            block = block.get(key) if isinstance(block, dict) else None
+            if not isinstance(block, dict):
+                raise UsageError(f'--force_yml {entry}: {file.path} has no block `{key}:`'
+                                 f'{near(key, file.options)}')  # yapf: disable
+        try:
+            value = text.strip()
+            value = ast.literal_eval(value) if value.startswith('[') else stock_options._postprocess_yml_value(value)
+        except (ValueError, SyntaxError):
+            raise UsageError(f'--force_yml {entry}: {text} is not a plain value') from None
+        block[keys[-1]] = value
+
+
+def check_launcher(launcher):
+    """Check that the processes which a launcher needs are there.
+
+    Args:
+        launcher (str): 'none', 'pytorch' or 'slurm'.
+
+    Raises:
+        UsageError: The run was not started by that launcher.
+    """
+    variable, command = {'pytorch': ('RANK', 'torchrun'), 'slurm': ('SLURM_PROCID', 'srun')}.get(launcher, (None, None))
+    if variable and variable not in os.environ:
+        raise UsageError(f'--launcher {launcher}: {variable} is not set; start the run with {command}')
 
 
 def find_pretrained(opt, path):
     """Let ``path: pretrain_network_*`` name packaged weights or an http(s) address too: put their file in its place.
 
     Args:
-        opt (Options): Options of the run; changed.
+        opt (dict): Options of the run; changed.
         path (str): Path of the option file, for the message.
 
     Raises:
-        UsageError: There is no such file, name or address, and the run does not go on from a state of its own.
+        UsageError: There is no such file, name or address, and the run does not resume from a state.
     """
     for key, source in opt['path'].items():
         if key.startswith('pretrain_network_') and isinstance(source, str):
@@ -126,39 +128,3 @@ def find_pretrained(opt, path):
             except UsageError as error:
                 if not opt['auto_resume'] and not opt['path'].get('resume_state'):
                     raise UsageError(f'{path}: path: {key}: {error}') from None
-
-
-def check_data_root(root, place):
-    """Check that a data root, if one is named, can hold pictures.
-
-    Args:
-        root (str | None): Folder or LMDB.
-        place (str): Where it was named, for the message.
-
-    Raises:
-        UsageError: It does not exist, is empty, or is an LMDB without meta file.
-    """
-    if not isinstance(root, str):
-        return
-    root = osp.expanduser(root)
-    if not osp.isdir(root):
-        fault = 'is not a folder' if osp.exists(root) else 'does not exist'
-        raise UsageError(f'{place}: {root} {fault} (current directory: {os.getcwd()})')
-    if root.rstrip('/').endswith('.lmdb') and not osp.isfile(osp.join(root, 'meta_info.txt')):
-        raise UsageError(f'{place}: {root} has no meta_info.txt: make the LMDB again '
-                         'with scripts/data_preparation/create_lmdb.py')
-    if not any(os.scandir(root)):
-        raise UsageError(f'{place}: {root} is empty')
-
-
-def _check_type(name, known, place, path):
-    if not isinstance(name, str):
-        raise UsageError(f'{path}: `{place}` is missing')
-    if name not in known and f'{name}_basicsr' not in known:
-        raise UsageError(f"{path}: {place}: no '{name}' is registered{near(name, known.keys())}")
-
-
-def is_ours(cls):
-    """Whether a class is, or derives from, one of this package: only then does the plug-in change behaviour."""
-    package = __package__.split('.')[0]
-    return any(base.__module__.split('.')[0] == package for base in cls.__mro__)

@@ -135,22 +135,22 @@ def test_flips_and_rotations_reach_all_eight_positions(picture_folder):
 
 
 @pytest.mark.parametrize('opt, words', [
-    ({'sigma': []}, 'missing or empty'),
-    ({'sigma': None}, 'missing or empty'),
-    ({'sigma': -5}, 'must not be negative'),
-    ({'sigma': float('nan')}, 'must not be negative'),
+    ({'sigma': []}, 'sigma: is missing'),
+    ({'sigma': None}, 'sigma: is missing'),
+    ({'sigma': -5}, 'is not a number >= 0'),
+    ({'sigma': float('nan')}, 'is not a number >= 0'),
     ({'sigma': 'fifty'}, 'not a number'),
     ({'sigma': [30, 50]}, 'one level'),
-    ({'type': 'JPEGImageDataset', 'quality': 0}, '1..100'),
-    ({'type': 'JPEGImageDataset', 'quality': [10, 101], 'phase': 'train', 'gt_size': 8}, '1..100'),
-    ({'type': 'BicubicImageDataset', 'downscale': 5}, '2, 3 or 4'),
+    ({'type': 'JPEGImageDataset', 'quality': 0}, r'\[1, 100\]'),
+    ({'type': 'JPEGImageDataset', 'quality': [10, 101], 'phase': 'train', 'gt_size': 8}, r'\[1, 100\]'),
+    ({'type': 'BicubicImageDataset', 'downscale': 5}, r'a whole number in \[2, 4\]'),
     ({'type': 'BicubicImageDataset', 'downscale': 2, 'color': 'rgb', 'with_chroma': True}, 'color: y'),
     ({'scale': 2}, 'must be 1'),
     ({'color': 'cmyk'}, 'gray, y, rgb'),
-    ({'dataroot_gt': None}, 'dataroot_gt is missing'),
+    ({'dataroot_gt': None}, 'dataroot_gt: is empty'),
     ({'dataroot_gt': '/no/such/folder'}, 'does not exist'),
     ({'dataroot_gt': '/no/such.lmdb', 'io_backend': {'type': 'lmdb'}}, 'does not exist'),
-    ({'io_backend': {'type': 'memcached'}}, 'use lmdb or disk'),
+    ({'io_backend': {'type': 'memcached'}}, 'not one of lmdb, disk'),
     ({'phase': 'train'}, 'gt_size'),
 ])  # yapf: disable
 def test_wrong_options_are_told_in_one_line(picture_folder, opt, words):

@@ -111,11 +111,11 @@ def test_what_does_not_match_is_named(roots, kind):
 
 
 @pytest.mark.parametrize('opt, words', [
-    ({'dataroot_lq': None}, 'dataroot_lq is missing'),
+    ({'dataroot_lq': None}, 'dataroot_lq: is empty'),
     ({'dataroot_gt': '/none'}, 'dataroot_gt.*does not exist'),
     ({'scale': 2}, 'PairedImageDataset'),
     ({'color': 'lab'}, 'rgb'),
-    ({'phase': 'train', 'gt_size': 0}, 'gt_size 0'),
+    ({'phase': 'train', 'gt_size': 0}, 'gt_size: 0 is not'),
 ])  # yapf: disable
 def test_wrong_options(roots, opt, words):
     with pytest.raises(UsageError, match=words) as error:

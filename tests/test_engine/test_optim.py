@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from memnet_basicsr.engine.optim import build_optimizer, build_scheduler, length_of_schedule, parameter_groups
+from memnet_basicsr.engine.optim import build_optimizer, build_scheduler, parameter_groups
+from memnet_basicsr.engine.options import StockTrainOptions
 from memnet_basicsr.errors import UsageError
 
 REFUSED = {'LBFGS': 'evaluates the loss several times', 'SparseAdam': 'sparse gradients only'}
@@ -108,10 +109,15 @@ def test_unknown_schedule_and_argument():
         rates('WarmupCosineLR', 1, Tmax=3)
 
 
-def test_length_of_schedule():
-    assert length_of_schedule({'type': 'CosineAnnealingRestartLR', 'periods': [3, 4]}) == 7
-    assert length_of_schedule({'type': 'WarmupCosineLR', 'T_max': 9}) == 9
-    assert length_of_schedule({'type': 'MultiStepLR', 'milestones': [3]}) is None
+@pytest.mark.parametrize('scheduler, length', [
+    ({'type': 'CosineAnnealingRestartLR', 'periods': [3, 4], 'restart_weights': [1, 1]}, 7),
+    ({'type': 'WarmupCosineLR', 'T_max': 9}, 9),
+    ({'type': 'MultiStepLR', 'milestones': [3]}, None),
+])  # yapf: disable
+def test_length_of_schedule(scheduler, length):
+    opt = {'optim_g': {'type': 'Adam', 'lr': 1e-3}, 'scheduler': scheduler, 'total_iter': 5,
+           'pixel_opt': {'type': 'L1Loss'}}  # yapf: disable
+    assert StockTrainOptions.read(opt).scheduler.length == length
 
 
 def test_biases_of_convolutions_have_their_own_rate():

@@ -258,9 +258,9 @@ print(json.dumps([codes, heavy]))
 @pytest.mark.parametrize('given, want', [({}, 'PASSIVE'), ({'OMP_WAIT_POLICY': 'ACTIVE'}, 'ACTIVE')])
 def test_waiting_threads_sleep_by_default(given, want):
     code = """
-import os, sys, _memnet_basicsr_restore
+import os, sys, _memnet_basicsr_command
 try:
-    _memnet_basicsr_restore.main()
+    _memnet_basicsr_command.restore()
 except SystemExit:
     print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)
 """

@@ -338,5 +338,5 @@ def test_what_cannot_or_may_not_be_prepared():
     net = Doubling()
     assert Inference(deploy=False).prepare(net) is net
     assert Inference().prepare(net) is net
-    with pytest.raises(UsageError, match='deploy: 1 is neither true nor false'):
+    with pytest.raises(UsageError, match='deploy: 1 is not true or false'):
         Inference(deploy=1)

@@ -167,7 +167,7 @@ def test_the_encoder_is_saved_and_resumed(tmp_path):
 
 def test_abnormality_is_the_error_of_the_reconstruction(tmp_path):
     model = model_of(tmp_path)
-    model.opt['val'] = {'abnormality': True}
+    model.val_options = model.ValOptions(abnormality=True)
     model.test()
     visuals = model.get_current_visuals()
     net = model.net_g.eval()
@@ -264,7 +264,7 @@ def test_the_memory_can_learn_faster(tmp_path):
     (dict(network=dict(type='MSRResNet', num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=2)),
      'MSRResNet has no method reconstruct'),
     (dict(optim_c=None), 'optim_c is missing'),
-    (dict(reconstruction_opt=None, recording_iter=3), 'recording_iter needs reconstruction_opt'),
+    (dict(reconstruction_opt=None, recording_iter=3), 'recording_iter: needs reconstruction_opt'),
 ])  # yapf: disable
 def test_what_does_not_fit_is_told(tmp_path, change, message):
     with pytest.raises(UsageError, match=message):

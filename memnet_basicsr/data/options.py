@@ -1,0 +1,172 @@
+"""Options of data sets: one class per data set, which the data set names in its attribute ``Options``."""
+from pydantic import Field
+from typing import Annotated, ClassVar, Literal
+
+from ..option_block import Block, option
+
+Level = Annotated[float, Field(ge=0)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+Scale = Annotated[int, Field(ge=2, le=4)]
+Color = Literal['gray', 'y', 'rgb']
+
+
+class IOBackendOptions(Block):
+    """How images are stored."""
+    type: Literal['lmdb', 'disk'] = option('disk', '`lmdb` for an LMDB, `disk` for a folder.')
+
+
+class LoaderOptions(Block):
+    """Options that BasicSR's loader reads for every data set."""
+    batch_size_per_gpu: int = option(1, 'Samples of a batch.', phase='train', needed='train', ge=1)
+    num_worker_per_gpu: int = option(0, 'Processes that prepare samples.', phase='train', needed='train', ge=0)
+    dataset_enlarge_ratio: float = option(
+        1, 'Times that an epoch passes the data set; new workers start every epoch.', phase='train', gt=0)
+    persistent_workers: bool = option(False, 'Keep the workers between epochs.', phase='train')
+    prefetch_mode: Literal['cpu', 'cuda'] | None = option(None, 'Prefetch in a thread, or to the GPU.')
+    num_prefetch_queue: int = option(1, 'Batches that `prefetch_mode: cpu` keeps.', ge=1)
+    pin_memory: bool = option(False, 'Copy batches to page-locked memory.')
+
+    def rules(self):
+        if self.prefetch_mode == 'cuda' and not self.pin_memory:
+            yield 'prefetch_mode', 'cuda needs pin_memory: true'
+        if self.persistent_workers and not self.num_worker_per_gpu:
+            yield 'persistent_workers', 'needs num_worker_per_gpu of at least 1'
+
+
+class DatasetOptions(Block):
+    """Options of every data set."""
+    name: str | int = option('', 'Name in the log and in messages.', needed='always')
+    type: str = option('', 'Registered data set, such as `NoisyImageDataset`.')
+    phase: Literal['train', 'val', 'test'] = option(
+        'train', 'Set by BasicSR from the name of the block.', injected=True)
+    scale: int = option(1, "Set by BasicSR: the run's scale.", injected=True)
+
+
+class ImageDatasetOptions(DatasetOptions):
+    """Options of our data sets of images."""
+    dataroot_gt: str = option(..., 'Clean images: an LMDB, or a folder (subfolders do not count).')
+    io_backend: IOBackendOptions = option(IOBackendOptions(), 'How the images are stored.')
+    meta_info_file: str | None = option(None, 'List of the images to use, one name a line; `~` for all.')
+    gt_size: int | None = option(None, 'Side of a training patch; smaller images are reflect-padded.', unit='pixels',
+                                 phase='train', needed='train', ge=1)  # yapf: disable
+    use_hflip: bool = option(False, 'Random horizontal flips.', phase='train')
+    use_rot: bool = option(False, 'Random vertical flips and transpositions.', phase='train')
+    color: Color = option('rgb', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
+
+    @property
+    def training(self):
+        """Whether it is a training set."""
+        return self.phase == 'train'
+
+    def rules(self):
+        if self.training and self.gt_size is None:
+            yield 'gt_size', 'is missing; give the side of a training patch in pixels'
+        if self.scale != 1:
+            yield 'scale', (f"{self.scale} is the network's scale and must be 1: both images have the same size; use "
+                            'PairedImageDataset for pairs of two sizes')  # yapf: disable
+
+
+class PairedMaskedOptions(ImageDatasetOptions):
+    """Options of PairedMaskedDataset."""
+    dataroot_lq: str = option(..., 'Degraded images of the same names and sizes.')
+    dataroot_mask: str | None = option(None, 'Masks of the same names and sizes.')
+    filename_tmpl: str = option('{}', "Name of a degraded image from the clean one's, such as '{}x2'. Folders only.",
+                                pattern=r'^[^{}]*\{\}[^{}]*$')  # yapf: disable
+
+
+class DegradedImageOptions(ImageDatasetOptions):
+    """Options of data sets that degrade clean images.
+
+    A subclass declares the option that holds the level, and names it in ``level_key``; ``range_key`` names the option
+    that holds a range of levels, if there is one.
+    """
+    level_key: ClassVar[str | None] = None
+    range_key: ClassVar[str | None] = None
+
+    color: Color = option('gray', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
+    gray_prob: float = option(0, 'Share of training samples of `color: rgb` that are gray, repeated to three channels.',
+                              phase='train', ge=0, le=1)  # yapf: disable
+    noise_seed: int = option(0, 'Another seed gives other validation noise.', phase='val')
+    clean_prob: float = option(0, 'Share of training samples that are not degraded.', phase='train', ge=0, le=1)
+
+    @property
+    def levels(self):
+        """Levels, as a list; of a range its two ends."""
+        levels = self.range if self.range is not None else getattr(self, self.level_key)
+        return list(levels) if isinstance(levels, list) else [levels]
+
+    @property
+    def range(self):
+        """The range of levels, if one is given."""
+        return getattr(self, self.range_key) if self.range_key else None
+
+    def rules(self):
+        yield from super().rules()
+        if self.gray_prob and self.color != 'rgb':
+            yield 'gray_prob', f'needs color: rgb, but color is {self.color}'
+        level, key = getattr(self, self.level_key), self.range_key
+        if self.range is not None and level is not None:
+            yield key, f'excludes {self.level_key}; remove one of them'
+        elif self.range is not None:
+            if not self.training:
+                yield key, f'is for training; a validation set has one {self.level_key}'
+            if self.range[0] > self.range[1]:
+                yield key, f'{self.range}: the lowest level stands first'
+        elif level is None or level == []:
+            yield self.level_key, 'is missing; give a number or a list of numbers'
+        elif isinstance(level, list) and len(level) > 1 and not self.training:
+            given = ', '.join(f'{v:g}' for v in level)
+            yield self.level_key, (f'[{given}]: a validation set has one level; write one data set per level (val_1, '
+                                   'val_2, ...)')  # yapf: disable
+
+
+class NoisyImageOptions(DegradedImageOptions):
+    """Options of NoisyImageDataset."""
+    level_key: ClassVar[str] = 'sigma'
+    range_key: ClassVar[str] = 'sigma_range'
+
+    sigma: Level | list[Level] | None = option(
+        None, 'Standard deviation of the noise; training draws one of a list for each sample.', unit='0..255')
+    sigma_range: list[Level] | None = option(None, 'Instead of `sigma`: lowest and highest, drawn uniformly.',
+                                             unit='0..255', phase='train', min_length=2, max_length=2)  # yapf: disable
+    camera_prob: float = option(
+        0, 'Share of samples with the noise of a camera, which grows with the signal.', ge=0, le=1)
+    jpeg_prob: float = option(0, 'Share of samples that are compressed by JPEG after the noise.', ge=0, le=1)
+    jpeg_range: list[Quality] = option([60, 95], 'Lowest and highest quality of that compression.', min_length=2,
+                                       max_length=2)  # yapf: disable
+
+    def rules(self):
+        yield from super().rules()
+        if self.jpeg_range[0] > self.jpeg_range[1]:
+            yield 'jpeg_range', f'{self.jpeg_range}: the lowest quality stands first'
+
+
+class JPEGImageOptions(DegradedImageOptions):
+    """Options of JPEGImageDataset."""
+    level_key: ClassVar[str] = 'quality'
+    range_key: ClassVar[str] = 'quality_range'
+
+    color: Color = option('y', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
+    quality: Quality | list[Quality] | None = option(
+        None, 'JPEG quality; training draws one of a list for each sample.', unit='1..100')
+    quality_range: list[Quality] | None = option(
+        None, 'Instead of `quality`: lowest and highest, drawn uniformly.', unit='1..100', phase='train', min_length=2,
+        max_length=2)  # yapf: disable
+    double_prob: float = option(0, 'Share of samples that were compressed before, at another quality.', ge=0, le=1)
+    full_chroma_prob: float = option(0, 'Share of colour samples with full chroma resolution (4:4:4).', ge=0, le=1)
+
+
+class BicubicImageOptions(DegradedImageOptions):
+    """Options of BicubicImageDataset."""
+    level_key: ClassVar[str] = 'downscale'
+
+    color: Color = option('y', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
+    downscale: Scale | list[Scale] | None = option(
+        None, 'Factor of down- and up-scaling; training draws one of a list for each sample.', unit='2..4')
+    with_chroma: bool = option(False, 'Items hold the chroma, for colour images to be saved; needs `color: y`.',
+                               phase='val')  # yapf: disable
+
+    def rules(self):
+        yield from super().rules()
+        if self.with_chroma and self.color != 'y':
+            yield 'with_chroma', 'needs color: y'

@@ -1,0 +1,296 @@
+"""Options of training, validation and logging: one class per block of an option file."""
+from pydantic import ConfigDict, Field
+from typing import Annotated, Any, Literal
+
+from ..errors import UsageError, near
+from ..option_block import Block, option
+
+# ---- optimiser and schedule -----------------------------------------------------------------------------------------
+
+
+class OptimizerOptions(Block):
+    """An optimiser of ``torch.optim``, or Muon. It may be given any argument of its class; common ones stand here."""
+    model_config = ConfigDict(extra='allow')
+
+    type: str = option(..., 'Class of `torch.optim`, or `Muon`.')
+    lr: float = option(..., 'Learning rate.', gt=0)
+    bias_lr_mult: float = option(1, 'Factor on the learning rate of the biases of convolutions.', ge=0)
+    weight_decay: float | None = option(None, "Weight decay. Default: the class's.", ge=0)
+    betas: list[float] | None = option(None, "Averaging factors. Default: the class's.", min_length=2, max_length=2)
+    momentum: float | None = option(None, "Momentum (SGD, RMSprop, Muon). Default: the class's.", ge=0, lt=1)
+    eps: float | None = option(None, "Added to the denominator. Default: the class's.", ge=0)
+    fused: bool | None = option(None, "One kernel for all parameters, where torch has it. Default: the class's.")
+    muon_lr_mult: float | None = option(None, 'Factor on `lr` for the Muon steps (Muon). Default: 10.', ge=0)
+
+    def arguments(self):
+        """Arguments of the class besides its parameters and learning rate.
+
+        Returns:
+            dict: Those that were given.
+        """
+        return {k: v for k, v in self.given().items() if k not in ('type', 'lr', 'bias_lr_mult') and v is not None}
+
+    def rules(self):
+        import inspect
+        import torch
+
+        from .optim import build_optimizer, optimizers
+        found = optimizers().get(self.type)
+        allowed = inspect.signature(found).parameters if found else self.arguments()
+        unknown = [key for key in self.arguments() if key not in allowed]
+        for key in unknown:
+            yield key, f'unknown option{near(key, allowed)}' if key not in type(self).model_fields else \
+                f'{self.type} has no argument {key}; remove the line'
+        if unknown:
+            return
+        try:  # on a stand-in for the network: the class checks its own arguments
+            build_optimizer(self.type, [torch.nn.Parameter(torch.zeros(2, 2))], self.lr, **self.arguments())
+        except UsageError as error:
+            yield (), str(error).removeprefix('train: optim_g: ')
+
+
+class SchedulerOptions(Block):
+    """A learning rate schedule, stepped once per iteration."""
+
+    @property
+    def length(self):
+        """Iterations that the schedule describes; None where it goes on for ever."""
+        return None
+
+    def arguments(self):
+        """Arguments of the class besides the optimiser."""
+        return {k: v for k, v in self.given().items() if k != 'type'}
+
+
+class MultiStepOptions(SchedulerOptions):
+    """The learning rate falls by a factor at milestones."""
+    type: Literal['MultiStepLR', 'MultiStepRestartLR'] = option(..., 'Name of the schedule.')
+    milestones: list[int] = option(..., 'Iterations at which the learning rate falls.', unit='iterations')
+    gamma: float = option(0.1, 'Factor at each milestone.', gt=0)
+    restarts: list[int] = option([0], 'Iterations at which the schedule starts again.', unit='iterations')
+    restart_weights: list[float] = option([1], 'Factor on the learning rate of each restart.')
+
+    def rules(self):
+        if len(self.restarts) != len(self.restart_weights):
+            yield 'restart_weights', 'must have as many items as restarts'
+
+
+class CosineRestartOptions(SchedulerOptions):
+    """Cosine annealing in periods to one last learning rate."""
+    type: Literal['CosineAnnealingRestartLR'] = option(..., 'Name of the schedule.')
+    periods: list[Annotated[int, Field(ge=1)]] = option(..., 'Length of each period.', unit='iterations', min_length=1)
+    restart_weights: list[float] = option([1], 'Factor on the learning rate of each period.')
+    eta_min: float = option(0, 'Last learning rate of each period.', ge=0)
+
+    @property
+    def length(self):
+        return sum(self.periods)
+
+    def rules(self):
+        if len(self.periods) != len(self.restart_weights):
+            yield 'restart_weights', f'has {len(self.restart_weights)} items, periods {len(self.periods)}; give as many'
+
+
+class CosineCyclicOptions(SchedulerOptions):
+    """Cosine annealing in periods, each with its own last learning rate (Restormer's)."""
+    type: Literal['CosineAnnealingRestartCyclicLR'] = option(..., 'Name of the schedule.')
+    periods: list[Annotated[int, Field(ge=1)]] = option(..., 'Length of each period.', unit='iterations', min_length=1)
+    restart_weights: list[float] = option([1], 'Factor on the learning rate of each period.')
+    eta_mins: list[float] = option([0], 'Last learning rate of each period.')
+
+    @property
+    def length(self):
+        return sum(self.periods)
+
+    def rules(self):
+        for key in ('restart_weights', 'eta_mins'):
+            if len(getattr(self, key)) != len(self.periods):
+                yield key, f'has {len(getattr(self, key))} items, periods {len(self.periods)}; give as many'
+
+
+class WarmupCosineOptions(SchedulerOptions):
+    """Linear warm-up and one half cosine (``TrueCosineAnnealingLR`` is NAFNet's name)."""
+    type: Literal['WarmupCosineLR', 'TrueCosineAnnealingLR'] = option(..., 'Name of the schedule.')
+    T_max: int = option(..., 'Iterations in all.', unit='iterations', ge=1)
+    warmup_iter: int = option(0, 'Iterations of warm-up.', unit='iterations', ge=0)
+    eta_min: float = option(0, 'Last learning rate.', ge=0)
+
+    @property
+    def length(self):
+        return self.T_max
+
+    def rules(self):
+        if self.warmup_iter >= self.T_max:
+            yield 'warmup_iter', f'{self.warmup_iter} must be below T_max: {self.T_max}'
+
+
+AnyScheduler = Annotated[MultiStepOptions | CosineRestartOptions | CosineCyclicOptions | WarmupCosineOptions,
+                         Field(discriminator='type')]
+
+# ---- train: ---------------------------------------------------------------------------------------------------------
+
+
+class ClipOptions(Block):
+    """How gradients are clipped; one of the three."""
+    norm: float | None = option(None, 'Largest global L2 norm of the gradient.', gt=0)
+    value: float | None = option(None, 'Largest absolute value of each entry.', gt=0)
+    adjustable: float | None = option(None, "Largest global norm times the learning rate, MemNet's theta.", gt=0)
+
+    def rules(self):
+        if sum(v is not None for v in self.given().values()) > 1:
+            yield (), 'give one of norm, value and adjustable'
+
+
+class TrainStepOptions(Block):
+    """Options of :class:`memnet_basicsr.engine.step.TrainStep`."""
+    precision: Literal['fp32', 'bf16', 'fp16'] = option('fp32', 'Precision of the network; fp16 scales the loss.')
+    accumulate: int = option(1, 'Parts in which a batch passes the network; gradients are averaged.', ge=1)
+    grad_clip: ClipOptions | None = option(None, 'Clip gradients: `{norm: c}`, `{value: c}` or `{adjustable: c}`.')
+    use_grad_clip: bool = option(False, "NAFNet's and Restormer's spelling of `grad_clip: {norm: 0.01}`.")
+    nonfinite_patience: int = option(10, 'Steps in a row that are not finite before the run stops.', ge=1)
+
+    def rules(self):
+        if self.grad_clip is not None and self.use_grad_clip:
+            yield 'grad_clip', 'use_grad_clip asks for the norm 0.01 beside it; remove one of them'
+
+
+class MixingOptions(Block):
+    """Restormer's block for MixUp."""
+    mixup: bool = option(False, 'Mix each pair of a batch with another.')
+    mixup_beta: float = option(1.2, 'Parameter of the Beta distribution of the mixing weight.', gt=0)
+    use_identity: bool = option(False, 'Leave every second batch, at random, as it is.')
+
+
+class MixUpOptions(Block):
+    """Options of :class:`memnet_basicsr.engine.mixup.MixUp`."""
+    mixing_augs: MixingOptions | None = option(None, 'MixUp, as in Restormer.')
+    mixup: bool = option(False, "MixUp, NAFNet's short form.")
+
+
+class StockTrainOptions(Block):
+    """``train:`` as BasicSR's SRModel reads it."""
+    optim_g: OptimizerOptions = option(..., 'Optimiser of `network_g`.')
+    scheduler: AnyScheduler = option(..., 'Learning rate schedule.')
+    total_iter: int = option(..., 'Iterations of the run.', unit='iterations', ge=1)
+    warmup_iter: int = option(-1, "BasicSR's linear warm-up, on top of the schedule; -1 for none.", unit='iterations',
+                              ge=-1)  # yapf: disable
+    pixel_opt: dict[str, Any] | None = option(None, 'Loss on the output: `type` and its arguments.')
+    perceptual_opt: dict[str, Any] | None = option(None, "BasicSR's PerceptualLoss: `type` and its arguments.")
+    ema_decay: float = option(0, 'Decay of the averaged network; 0 for none.', ge=0, lt=1)
+
+    def rules(self):
+        yield from super().rules()
+        length = self.scheduler.length
+        if length is not None and length < self.total_iter:
+            yield 'total_iter', (f'{self.total_iter} lies beyond the {length} iterations of scheduler '
+                                 f'{self.scheduler.type}; make them equal')  # yapf: disable
+        if self.warmup_iter >= self.total_iter:
+            yield 'warmup_iter', f'{self.warmup_iter} must be below total_iter: {self.total_iter}'
+        if not self.pixel_opt and not self.perceptual_opt:
+            yield 'pixel_opt', 'is missing; without pixel_opt and perceptual_opt there is no loss'
+
+
+class TrainOptions(StockTrainOptions, TrainStepOptions, MixUpOptions):
+    """``train:`` of :class:`memnet_basicsr.models.restoration_model.RestorationModel`."""
+    ema_warmup: bool = option(False, 'Limit the decay to (1 + iter) / (10 + iter), for runs of some 1000 iterations.')
+    channels_last: bool = option(False, 'Memory format of the network.')
+    compile: bool | str = option(False, '`torch.compile` the network; a text names the backend.')
+    recompute: bool = option(False, 'Blocks of MemoryNet save less and recompute it in the backward pass.')
+    sync_batchnorm: bool = option(False, 'BatchNorm statistics over all processes (GPUs only).')
+    keep_last: int | None = option(None, 'Training states to keep, with their networks; `~` keeps all.', ge=1)
+
+    def rules(self):
+        yield from super().rules()
+        if isinstance(self.compile, str):
+            import torch
+            known = torch.compiler.list_backends(exclude_tags=())
+            if self.compile not in known:
+                yield 'compile', (f'{self.compile!r} is no backend of torch.compile{near(self.compile, known)}; true '
+                                  'takes the default')  # yapf: disable
+
+
+# ---- val: -----------------------------------------------------------------------------------------------------------
+
+
+class MetricOptions(Block):
+    """A metric: its name, its arguments, and how the validator treats it."""
+    model_config = ConfigDict(extra='allow')
+
+    type: str = option(..., 'Registered metric, such as `calculate_psnr`.')
+    better: Literal['higher', 'lower'] = option('higher', 'Which direction is an improvement.')
+    pooled: bool = option(False, 'Pool over all pixels of the set instead of averaging over images.')
+
+    def arguments(self):
+        """Options that the metric itself takes, ``type`` included."""
+        return {k: v for k, v in self.model_dump().items() if k not in ('better', 'pooled')}
+
+
+class PerSetOptions(Block):
+    """Options of validation that a data set may set for itself; else those of ``val:`` count."""
+    metrics: dict[str, MetricOptions] | None = option(None, 'Name in the log -> `type` and arguments of a metric.',
+                                                      phase='val')  # yapf: disable
+    quantize: bool = option(True, 'Metrics see clipped, rounded uint8 images; false: float images.', phase='val')
+    max_images: int | None = option(None, 'Validate on the first images only; `~` for all.', phase='val', ge=1)
+    save_panel: bool = option(False, 'Write degraded | restored | clean | error beside the images.', phase='val')
+    per_image_csv: bool = option(False, 'Write the metrics of every image to a CSV file.', phase='val')
+
+
+class StockValOptions(Block):
+    """``val:`` as BasicSR reads it."""
+    val_freq: int | None = option(None, 'Iterations between validations.', unit='iterations', needed='train', ge=1)
+    save_img: bool = option(False, 'Write the restored images.', needed='always')
+    suffix: str | None = option(None, 'End of the names of restored images when testing. Default: the name of the run.')
+    metrics: dict[str, MetricOptions] | None = option(None, 'Name in the log -> `type` and arguments of a metric.')
+    pbar: bool = option(False, 'Show a progress bar.')
+
+
+class ValidationOptions(StockValOptions, PerSetOptions):
+    """Options of :class:`memnet_basicsr.engine.validation.Validation`."""
+
+
+# ---- the other blocks -----------------------------------------------------------------------------------------------
+
+
+class WandbOptions(Block):
+    """Weights & Biases."""
+    project: str | None = option(None, 'Project; `~` switches it off.')
+    resume_id: str | None = option(None, 'Run to go on with.')
+
+
+class LoggerOptions(Block):
+    """``logger:``"""
+    print_freq: int = option(..., 'Iterations between log lines.', unit='iterations', ge=1)
+    save_checkpoint_freq: int = option(..., 'Iterations between checkpoints.', unit='iterations', ge=1)
+    use_tb_logger: bool = option(..., 'Write TensorBoard files.')
+    wandb: WandbOptions | None = option(None, 'Weights & Biases; needs `use_tb_logger: true`.')
+
+    def rules(self):
+        if self.wandb and self.wandb.project and not self.use_tb_logger:
+            yield 'wandb', 'needs use_tb_logger: true'
+
+
+class PathOptions(Block):
+    """``path:``"""
+    pretrain_network_g: str | None = option(None, 'Weights to start from: file, packaged name or http(s) address.')
+    param_key_g: str | None = option('params', 'Entry of the file: `params` or `params_ema`.')
+    strict_load_g: bool = option(True, 'Whether the weights must fit the network exactly.')
+    resume_state: str | None = option(None, 'Training state to resume from; `--auto_resume` finds the newest.')
+    ignore_resume_networks: list[str] | None = option(None, 'Networks that are not loaded when resuming.')
+
+
+class RunOptions(Block):
+    """Options outside of any block."""
+    name: str = option(..., 'Name of the run and of its folder.')
+    model_type: str = option(..., 'Registered model, such as `RestorationModel`.')
+    scale: int = option(1, 'Scale of super-resolution; BasicSR copies it to the data sets.', ge=1)
+    num_gpu: Annotated[int, Field(ge=0)] | Literal['auto'] = option(..., 'GPUs to use; 0 for the CPU, `auto` for all.')
+    manual_seed: int | None = option(None, 'Seed of the run; `~` draws one.', ge=0, le=2**32 - 1024)
+    dist_params: dict[str, Any] | None = option(None, 'Arguments of the launcher `slurm`.')
+    find_unused_parameters: bool = option(False, 'DistributedDataParallel: look for parameters without gradient.')
+
+    def rules(self):
+        if not self.name.strip() or self.name in ('.', '..') or any(c in '/\\:*?"<>|' or ord(c) < 32
+                                                                    for c in self.name):
+            yield 'name', f'{self.name!r} is no name of a folder; use letters, digits, `-`, `_`, `+` and `.`'
+        elif len(self.name.encode()) > 150:
+            yield 'name', f'{len(self.name.encode())} bytes are too long for the names of log files; use at most 150'

@@ -1,0 +1,24 @@
+"""Options of the inference path, as they stand in the ``val:`` block of an option file."""
+from typing import Literal
+
+from ..option_block import Block, option
+
+
+class InferenceOptions(Block):
+    """How a network is applied to images of any size; see :class:`memnet_basicsr.inference.inference.Inference`."""
+    tile: int | None = option(None, 'Side of the tiles of large images; `~` restores the whole image at once.',
+                              unit='pixels of the input', ge=1)  # yapf: disable
+    tile_overlap: int = option(32, 'Overlap of the tiles, at most half a tile.', unit='pixels of the input', ge=0)
+    self_ensemble: bool = option(False, 'Average over the eight flips and rotations: 8 times the time.')
+    precision: Literal['fp32', 'bf16', 'fp16'] = option('fp32', 'Precision in which the network computes.')
+    pad_multiple: int | None = option(
+        None, 'Reflect-pad images to multiples of this; `~` takes what the network declares.', unit='pixels', ge=1)
+    local_statistics: int | None = option(
+        None, 'Side of the training patches: global average pooling then uses windows of 1.5 times that (TLC).',
+        unit='pixels of the input', ge=1)  # yapf: disable
+    deploy: bool = option(True, 'Use the fast inference form of networks that have one.')
+
+    def rules(self):
+        if self.tile is not None and 2 * self.tile_overlap > self.tile:
+            yield 'tile_overlap', (f'{self.tile_overlap} is more than half of tile: {self.tile}; use larger tiles or a '
+                                   'smaller overlap')  # yapf: disable

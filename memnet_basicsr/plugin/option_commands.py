@@ -1,0 +1,72 @@
+"""What the subcommands of ``memnet options`` do."""
+import importlib
+import os
+import sys
+from os import path as osp
+
+from ..atomic_file import write_atomically
+from ..errors import UsageError
+from .option_file import check_file, read_option_file
+from .strangers import uses_plugin
+
+SCHEMA = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'options.schema.json')
+
+
+def check(args):
+    """Check option files.
+
+    Args:
+        args (Namespace): files, here, modules.
+
+    Returns:
+        int: 0, or 2 if there is a mistake.
+    """
+    _import(args.modules)
+    code = 0
+    for path in args.files:
+        try:
+            file = read_option_file(path)
+            if not uses_plugin(file.options) and not file.faults:
+                print(f'{path}: names nothing of memnet_basicsr; not checked')
+                continue
+            check_file(file, here=args.here)
+            print(f'{path}: fine')
+        except UsageError as error:
+            sys.stderr.write(f'{error}\n')
+            code = 2
+    return code
+
+
+def docs(args):
+    """Write the reference of all options."""
+    _import(args.modules)
+    from .reference import docs_text
+    write_atomically(args.output, docs_text().encode())
+    print(f'wrote {args.output}')
+    return 0
+
+
+def schema(args):
+    """Write the JSON Schema."""
+    _import(args.modules)
+    from .reference import schema_text
+    write_atomically(args.output, schema_text().encode())
+    print(f'wrote {args.output}')
+    return 0
+
+
+def new(args):
+    """Write an option file for a user's images."""
+    from .new_options import write_option_file
+    for line in write_option_file(args.task, args.clean, args.degraded, args.size, args.output, args.overwrite):
+        print(line)
+    return 0
+
+
+def _import(modules):
+    sys.path.insert(0, os.getcwd())
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise UsageError(f'--import {name}: {error}') from None

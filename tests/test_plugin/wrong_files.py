@@ -1,0 +1,173 @@
+"""Wrong option files and the line that each of them gets, without the file's name."""
+import copy
+import yaml
+
+BASE = {
+    'name': 'tiny',
+    'model_type': 'RestorationModel',
+    'scale': 1,
+    'num_gpu': 0,
+    'manual_seed': 0,
+    'datasets': {
+        'train': {
+            'name': 'a', 'type': 'NoisyImageDataset', 'dataroot_gt': 'pics', 'io_backend': {'type': 'disk'},
+            'sigma': 50, 'gt_size': 12, 'use_hflip': True, 'use_rot': True, 'num_worker_per_gpu': 0,
+            'batch_size_per_gpu': 2
+        },
+        'val': {
+            'name': 'v', 'type': 'NoisyImageDataset', 'dataroot_gt': 'pics', 'io_backend': {'type': 'disk'}, 'sigma': 50
+        },
+    },
+    'network_g': {'type': 'MemNet', 'num_in_ch': 1, 'num_feat': 4, 'num_block': 1, 'num_recursion': 1},
+    'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
+    'train': {
+        'optim_g': {'type': 'Adam', 'lr': 0.001},
+        'scheduler': {'type': 'WarmupCosineLR', 'T_max': 20, 'warmup_iter': 2},
+        'total_iter': 20,
+        'warmup_iter': -1,
+        'pixel_opt': {'type': 'MultiSupervisedLoss', 'loss_weight': 1.0}
+    },
+    'val': {'val_freq': 10, 'save_img': False, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
+    'logger': {'print_freq': 1, 'save_checkpoint_freq': 10, 'use_tb_logger': False},
+}  # yapf: disable
+TEXT = yaml.safe_dump(BASE, sort_keys=False)
+
+
+def changed(place, value):
+    """BASE as YAML text with one option changed; ``...`` removes it."""
+    opt = copy.deepcopy(BASE)
+    *blocks, key = place.split('/')
+    block = opt
+    for name in blocks:
+        block = block[name]
+    if value is ...:
+        del block[key]
+    else:
+        block[key] = value
+    return yaml.safe_dump(opt, sort_keys=False)
+
+
+def replaced(old, new):
+    """BASE as YAML text with a part of the text replaced."""
+    assert old in TEXT, old
+    return TEXT.replace(old, new, 1)
+
+
+BOMB = 'a: &a [x, x, x, x, x, x, x, x, x]\n' + ''.join(f'{key}: &{key} [{", ".join(["*" + before] * 9)}]\n'
+                                                       for before, key in zip('abcdefgh', 'bcdefghi'))
+
+# whole files: content, line
+FILES = {
+    'empty': ('', '1: holds no options; write `key: value` lines'),
+    'comment only': ('# nothing\n', '1: holds no options'),
+    'words': ('just words\n', '1: holds no options'),
+    'list': ('- a\n- b\n', '1: holds no options'),
+    'binary': (b'\x89PNG\r\n\x1a\n\xff\xfe\x00', '1: not YAML: not UTF-8 text'),
+    'control characters': ('name: \x00\x01\n', '1: not YAML'),
+    'tab': ('name: a\ndatasets:\n\ttrain: 1\n', '3: not YAML: a tab; YAML is indented with spaces'),
+    'open bracket': ('name: a\nscale: [1\ntrain: 2\n', '3: not YAML'),
+    'two documents': (TEXT + '---\nname: b\n', f'{TEXT.count(chr(10)) + 1}: not YAML'),
+    'unknown alias': ('name: *nobody\n', '1: not YAML: found undefined alias'),
+    'deep nesting': ('a: ' + '[' * 500000, '1: nested more than 20 levels deep'),
+    'deep block': ('\n'.join(' ' * i + f'k{i}:' for i in range(30)) + '\n', '21: nested more than 20 levels deep'),
+    'too large': ('a: ' + 'x' * (1 << 20) + '\n', '1: larger than 1 MB'),
+    'alias bomb': (BOMB, '1: aliases make more than 20000 options'),
+    'alias of itself': ('name: &a [*a]\n', '1: aliases make more than 20000 options'),
+    'python object': ('name: !!python/object/apply:os.system ["touch gone"]\n',
+        '1: the tag !!python/object/apply:os.system '
+                      'runs code'),
+    'python name': ('name: !!python/name:os.system\n', '1: the tag !!python/name:os.system runs code'),
+}  # yapf: disable
+
+# one change of BASE: text, part of the message (block: key: ...)
+CHANGES = {
+    'tag of another kind': (replaced('name: tiny', 'name: !mine tiny'), 'name: the tag !mine is not supported'),
+    'number that is none': (replaced('lr: 0.001', 'lr: !!float abc'),
+        "train: optim_g: lr: 'abc' is not a value of !!float"),
+    'duplicate key': (replaced('scale: 1\n', 'scale: 1\nscale: 2\n'),
+        'scale: given twice, first in line 3; remove one'),
+    'duplicate key in a block': (replaced('  total_iter: 20\n', '  total_iter: 20\n  total_iter: 30\n'),
+                                 'train: total_iter: given twice'),
+    'merge key': (replaced('scale: 1\n', 'scale: 1\n<<: {a: 1}\n'), '<<: BasicSR does not merge blocks'),
+    'key that is no text': (replaced('scale: 1\n', 'scale: 1\n[a]: 1\n'), 'a key that is not text'),
+    'number as text': (replaced('lr: 0.001', 'lr: 1e-3'),
+        'train: optim_g: lr: 1e-3 is text in YAML; write !!float 1e-3'),
+    'number in quotes': (replaced('total_iter: 20', "total_iter: '20'"),
+        'train: total_iter: 20 is text in YAML; write 20'),
+    'milestones as text': (changed('train/scheduler', {'type': 'MultiStepLR', 'milestones': '5, 10'}),
+                           "train: scheduler: milestones: '5, 10' is not a list of whole numbers"),
+    'crop_border negative': (changed('val/metrics/psnr/crop_border', -1),
+        'psnr: crop_border: -1 is not a whole number >= 0'),
+    'name with a path': (changed('name', '../../x'), "name: '../../x' is no name of a folder"),
+    'name empty': (changed('name', ''), "name: '' is no name of a folder"),
+    'name slash': (changed('name', '/'), "name: '/' is no name of a folder"),
+    'name number': (changed('name', 7), 'name: 7 is not text'),
+    'name long': (changed('name', 'x' * 300), 'name: 300 bytes are too long'),
+    'lr 0': (changed('train/optim_g/lr', 0), 'train: optim_g: lr: 0 is not a number > 0'),
+    'save_img maybe': (changed('val/save_img', 'maybe'), "val: save_img: 'maybe' is not true or false"),
+    'strict_load_g x': (changed('path/strict_load_g', 'x'), "path: strict_load_g: 'x' is not true or false"),
+    'warmup beyond the run': (changed('train/warmup_iter', 30), 'train: warmup_iter: 30 must be below total_iter: 20'),
+    'batch 0': (changed('datasets/train/batch_size_per_gpu', 0), 'batch_size_per_gpu: 0 is not a whole number >= 1'),
+    'batch -1': (changed('datasets/train/batch_size_per_gpu', -1), 'batch_size_per_gpu: -1 is not a whole number >= 1'),
+    'batch 2.5': (changed('datasets/train/batch_size_per_gpu', 2.5),
+        'batch_size_per_gpu: 2.5 is not a whole number >= 1'),
+    'batch text': (changed('datasets/train/batch_size_per_gpu', 'big'),
+        "batch_size_per_gpu: 'big' is not a whole number"),
+    'batch true': (changed('datasets/train/batch_size_per_gpu', True),
+        'batch_size_per_gpu: true is not a whole number'),
+    'workers -1': (changed('datasets/train/num_worker_per_gpu', -1),
+        'num_worker_per_gpu: -1 is not a whole number >= 0'),
+    'dataroot list': (changed('datasets/train/dataroot_gt', ['a']), "dataroot_gt: ['a'] is not text"),
+    'metrics list': (changed('val/metrics', ['psnr']), "val: metrics: ['psnr'] is not a block of options"),
+    'metric without type': (changed('val/metrics/psnr', {'crop_border': 0}), 'val: metrics: psnr: type: is missing'),
+    'loss weight text': (changed('train/pixel_opt/loss_weight', 'high'),
+        "pixel_opt: loss_weight: 'high' is not a number"),
+    'unknown reduction': (changed('train/pixel_opt', {'type': 'MultiOutputLoss', 'losses': [
+        {'type': 'L1Loss', 'reduction': 'median'}]}),
+        'train: pixel_opt: Unsupported reduction mode: median'),
+    'no loss': (changed('train/pixel_opt', ...), 'train: pixel_opt: is missing'),
+    'loss of one output': (changed('train/pixel_opt', {'type': 'L1Loss'}),
+        'train: pixel_opt: type: L1Loss takes one output'),
+    'colour network on gray data': (changed('network_g/num_in_ch', 3),
+                                    'network_g: num_in_ch: 3 channels, but datasets: train gives 1'),
+    'network argument of a wrong kind': (changed('network_g/num_feat', 'wide'),
+        "network_g: num_feat: 'wide' is not a number"),
+    'network argument out of range': (changed('network_g/num_out_ch', 5), 'num_out_ch is 5'),
+    'num_gpu -1': (changed('num_gpu', -1), 'num_gpu: -1 is not a whole number >= 0 or auto'),
+    'num_gpu text': (changed('num_gpu', 'all'), "num_gpu: 'all' is not a whole number >= 0 or auto"),
+    'seed text': (changed('manual_seed', 'x'), "manual_seed: 'x' is not a whole number"),
+    'seed -1': (changed('manual_seed', -1), 'manual_seed: -1 is not a whole number in [0, '),
+    'seed 2**40': (changed('manual_seed', 2**40), 'manual_seed: 1099511627776 is not a whole number in [0, '),
+    'seed 1.5': (changed('manual_seed', 1.5), 'manual_seed: 1.5 is not a whole number'),
+    'set without name': (changed('datasets/val/name', ...), 'datasets: val: name: is missing'),
+    'set without type': (changed('datasets/val/type', ...), 'datasets: val: type: is missing'),
+    'phase vall': (changed('datasets/vall', {'name': 'x'}), 'datasets: vall: unknown data set; use train, val, val_1'),
+    'compile backend': (changed('train/compile', 'nothing'),
+        "train: compile: 'nothing' is no backend of torch.compile"),
+    'mixing_augs text': (changed('train/mixing_augs', 'yes'), "train: mixing_augs: 'yes' is not a block of options"),
+    'GAN without discriminator': (changed('model_type', 'SRGANModel'),
+        'network_d: is missing; SRGANModel trains against'),
+    'unknown model': (changed('model_type', 'RestorationModl'), "model_type: no 'RestorationModl' is registered; near: "
+                      'RestorationModel'),
+    'unknown network': (changed('network_g/type', 'Memnet'),
+        "network_g: type: no 'Memnet' is registered; near: MemNet"),
+    'unknown data set': (changed('datasets/val/type', 'NoisyImages'),
+        "datasets: val: type: no 'NoisyImages' is registered"),
+    'unknown loss': (changed('train/pixel_opt/type', 'MultiLoss'),
+        "train: pixel_opt: type: no 'MultiLoss' is registered"),
+    'unknown metric': (changed('val/metrics/psnr/type', 'psnr'), "val: metrics: psnr: type: no 'psnr' is registered"),
+    'unknown network block': (changed('network_d', {'type': 'MemNet'}),
+        'network_d: RestorationModel builds no such network'),
+    'option of val in train': (changed('train/tile', 64), 'train: tile: unknown option; belongs in `val:`'),
+    'option of optim_g in train': (changed('train/lr', 1), 'train: lr: unknown option; belongs in `train: optim_g:`'),
+    'option of train in val': (changed('val/ema_decay', 0.9), 'val: ema_decay: unknown option; belongs in `train:`'),
+    'typo': (changed('logger/print_frq', 1), 'logger: print_frq: unknown option; near: print_freq'),
+    'block is a number': (changed('train', 3), 'train: must be a block of options'),
+    'block is missing': (changed('logger', ...), 'logger: is missing'),
+    'set is a list': (changed('datasets', []), 'datasets: must be a block of options'),
+    'gt_size empty': (changed('datasets/train/gt_size', None), 'datasets: train: gt_size: is missing'),
+    'sigma nan': (changed('datasets/train/sigma', float('nan')), 'datasets: train: sigma: nan is not a number >= 0'),
+    'io_backend': (changed('datasets/train/io_backend', {'type': 'petrel'}),
+        "io_backend: type: 'petrel' is not one of lmdb, "
+                   'disk'),
+}  # yapf: disable
