@@ -127,8 +127,8 @@ def test_first_compression_has_other_blocks(flat, monkeypatch):
     ('NoisyImageDataset', dict(sigma=25, jpeg_prob=True), r'jpeg_prob: true is not a number in \[0, 1\]'),
     ('NoisyImageDataset', dict(sigma=25, jpeg_range=[90, 60]), 'jpeg_range'),
     ('NoisyImageDataset', dict(sigma=25, gray_prob=0.5), 'gray_prob: needs color: rgb'),
-    ('JPEGImageDataset', dict(quality_range=[0, 50]), r'quality_range: \[.*\] is not a list of 2 whole numbers in \[1, 100\]'),
-    ('JPEGImageDataset', dict(quality_range=[5, 50.5]), r'quality_range: \[.*\] is not a list of 2 whole numbers in \[1, 100\]'),
+    ('JPEGImageDataset', dict(quality_range=[0, 50]), r'quality_range: \[0, 50\] is not a list of 2 whole'),
+    ('JPEGImageDataset', dict(quality_range=[5, 50.5]), r'quality_range: \[5, 50.5\] is not a list of 2 whole'),
 ])
 def test_wrong_ranges(flat, kind, kwargs, words):
     with pytest.raises(UsageError, match=words):

@@ -148,6 +148,10 @@ CHANGES = {
     'mixing_augs text': (changed('train/mixing_augs', 'yes'), "train: mixing_augs: 'yes' is not a block of options"),
     'GAN without discriminator': (changed('model_type', 'SRGANModel'),
         'network_d: is missing; SRGANModel trains against'),
+    'optimiser that SRModel does not build': (TEXT.replace('RestorationModel', 'SRModel').replace('Adam', 'NAdam'),
+        "train: optim_g: type: 'NAdam' is not one of Adam, AdamW"),
+    'schedule that SRModel does not build': (TEXT.replace('RestorationModel', 'SRModel'),
+        "train: scheduler: type 'WarmupCosineLR' is unknown"),
     'unknown model': (changed('model_type', 'RestorationModl'), "model_type: no 'RestorationModl' is registered; near: "
                       'RestorationModel'),
     'unknown network': (changed('network_g/type', 'Memnet'),
