@@ -1,4 +1,4 @@
-"""Lets BasicSR find the plug-in: run at every start of Python by memnet_basicsr_autoload.pth, imports nothing heavy.
+"""Let BasicSR find the plug-in: run at every start of Python by memnet_basicsr_autoload.pth, imports nothing heavy.
 
 When ``basicsr`` is imported, the repairs that it needs are made before and ``memnet_basicsr`` is imported after it.
 ``MEMNET_BASICSR_AUTOLOAD=0`` or ``python -m memnet_basicsr.plugin.autoload off`` switch it off.
@@ -31,7 +31,7 @@ class Finder:
 
 
 class Loader:
-    """Loads ``basicsr`` between the repairs and the plug-in; an error of ours is told and never raised."""
+    """Loads ``basicsr`` between the repairs and the plug-in; errors of the plug-in are printed, never raised."""
 
     def __init__(self, loader):
         self.loader = loader

@@ -99,7 +99,7 @@ class Block(BaseModel):
             faults = {}
             for detail in error.errors(include_url=False):
                 keys, owner = _place(cls, detail['loc'])
-                faults.setdefault(keys, _sentence(detail, keys, owner))
+                faults.setdefault(keys, _sentence(detail, keys, owner, _given(opt, keys)))
             return None, list(faults.items())
         return found, [(keys if isinstance(keys, tuple) else (keys, ), text) for keys, text in _all_rules(found)]
 
@@ -188,9 +188,15 @@ def _place(cls, loc):
     return keys, owner
 
 
-def _sentence(detail, keys, owner):
+def _given(opt, keys):
+    for key in keys:
+        opt = opt.get(key) if isinstance(opt, dict) else None
+    return opt
+
+
+def _sentence(detail, keys, owner, value):
     """What is wrong with an option and what to do."""
-    kind, value = detail['type'], detail.get('input')
+    kind = detail['type']
     known = list(owner.model_fields) if owner else []
     if kind == 'missing':
         return 'is missing'

@@ -1,6 +1,6 @@
 """Options of training, validation and logging: one class per block of an option file."""
 from pydantic import ConfigDict, Field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from ..errors import UsageError, near
 from ..option_block import Block, option
@@ -8,19 +8,18 @@ from ..option_block import Block, option
 # ---- optimiser and schedule -----------------------------------------------------------------------------------------
 
 
-class OptimizerOptions(Block):
-    """An optimiser of ``torch.optim``, or Muon. It may be given any argument of its class; common ones stand here."""
+class StockOptimizerOptions(Block):
+    """An optimiser that BasicSR's models build. It may be given any argument of its class; common ones stand here."""
     model_config = ConfigDict(extra='allow')
+    supported: ClassVar[tuple | None] = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
 
-    type: str = option(..., 'Class of `torch.optim`, or `Muon`.')
+    type: str = option(..., 'Class of `torch.optim`.')
     lr: float = option(..., 'Learning rate.', gt=0)
-    bias_lr_mult: float = option(1, 'Factor on the learning rate of the biases of convolutions.', ge=0)
     weight_decay: float | None = option(None, "Weight decay. Default: the class's.", ge=0)
     betas: list[float] | None = option(None, "Averaging factors. Default: the class's.", min_length=2, max_length=2)
     momentum: float | None = option(None, "Momentum (SGD, RMSprop, Muon). Default: the class's.", ge=0, lt=1)
     eps: float | None = option(None, "Added to the denominator. Default: the class's.", ge=0)
     fused: bool | None = option(None, "One kernel for all parameters, where torch has it. Default: the class's.")
-    muon_lr_mult: float | None = option(None, 'Factor on `lr` for the Muon steps (Muon). Default: 10.', ge=0)
 
     def arguments(self):
         """Arguments of the class besides its parameters and learning rate.
@@ -28,13 +27,17 @@ class OptimizerOptions(Block):
         Returns:
             dict: Those that were given.
         """
-        return {k: v for k, v in self.given().items() if k not in ('type', 'lr', 'bias_lr_mult') and v is not None}
+        given = {**self.given(), **(self.model_extra or {})}
+        return {k: v for k, v in given.items() if k not in ('type', 'lr') and v is not None}
 
     def rules(self):
         import inspect
         import torch
 
         from .optim import build_optimizer, optimizers
+        if self.supported and self.type not in self.supported:
+            yield 'type', f'{self.type!r} is not one of {", ".join(self.supported)}, which BasicSR builds'
+            return
         found = optimizers().get(self.type)
         allowed = inspect.signature(found).parameters if found else self.arguments()
         unknown = [key for key in self.arguments() if key not in allowed]
@@ -47,6 +50,18 @@ class OptimizerOptions(Block):
             build_optimizer(self.type, [torch.nn.Parameter(torch.zeros(2, 2))], self.lr, **self.arguments())
         except UsageError as error:
             yield (), str(error).removeprefix('train: optim_g: ')
+
+
+class OptimizerOptions(StockOptimizerOptions):
+    """An optimiser of ``torch.optim``, or Muon. It may be given any argument of its class; common ones stand here."""
+    supported: ClassVar[tuple | None] = None
+
+    type: str = option(..., 'Class of `torch.optim`, or `Muon`.')
+    bias_lr_mult: float = option(1, 'Factor on the learning rate of the biases of convolutions.', ge=0)
+    muon_lr_mult: float | None = option(None, 'Factor on `lr` for the Muon steps (Muon). Default: 10.', ge=0)
+
+    def arguments(self):
+        return {k: v for k, v in super().arguments().items() if k != 'bias_lr_mult'}
 
 
 class SchedulerOptions(Block):
@@ -124,6 +139,7 @@ class WarmupCosineOptions(SchedulerOptions):
             yield 'warmup_iter', f'{self.warmup_iter} must be below T_max: {self.T_max}'
 
 
+StockScheduler = Annotated[MultiStepOptions | CosineRestartOptions, Field(discriminator='type')]
 AnyScheduler = Annotated[MultiStepOptions | CosineRestartOptions | CosineCyclicOptions | WarmupCosineOptions,
                          Field(discriminator='type')]
 
@@ -169,8 +185,8 @@ class MixUpOptions(Block):
 
 class StockTrainOptions(Block):
     """``train:`` as BasicSR's SRModel reads it."""
-    optim_g: OptimizerOptions = option(..., 'Optimiser of `network_g`.')
-    scheduler: AnyScheduler = option(..., 'Learning rate schedule.')
+    optim_g: StockOptimizerOptions = option(..., 'Optimiser of `network_g`.')
+    scheduler: StockScheduler = option(..., 'Learning rate schedule.')
     total_iter: int = option(..., 'Iterations of the run.', unit='iterations', ge=1)
     warmup_iter: int = option(-1, "BasicSR's linear warm-up, on top of the schedule; -1 for none.", unit='iterations',
                               ge=-1)  # yapf: disable
@@ -192,6 +208,8 @@ class StockTrainOptions(Block):
 
 class TrainOptions(StockTrainOptions, TrainStepOptions, MixUpOptions):
     """``train:`` of :class:`memnet_basicsr.models.restoration_model.RestorationModel`."""
+    optim_g: OptimizerOptions = option(..., 'Optimiser of `network_g`.')
+    scheduler: AnyScheduler = option(..., 'Learning rate schedule.')
     ema_warmup: bool = option(False, 'Limit the decay to (1 + iter) / (10 + iter), for runs of some 1000 iterations.')
     channels_last: bool = option(False, 'Memory format of the network.')
     compile: bool | str = option(False, '`torch.compile` the network; a text names the backend.')

@@ -13,7 +13,7 @@ from ..atomic_file import write_atomically
 from ..errors import UsageError
 
 NAME = 'memnet_basicsr_autoload.pth'
-# the whole file; again here, since switching off overwrites it (a test compares the two)
+# Content of the file, repeated here because switching off overwrites it; a test compares the two.
 LINE = ('import sys; exec("try:\\n import _memnet_basicsr_autoload\\n _memnet_basicsr_autoload.install()\\n'
         'except Exception: pass")\n')
 OFF = '# switched off; `python -m memnet_basicsr.plugin.autoload on` switches it on\n'
@@ -38,7 +38,7 @@ def pth_file():
 
 
 def switch(on):
-    """Write the start-up file, whole or not at all."""
+    """Write the start-up file atomically."""
     path, record = pth_file()
     write_atomically(path, (LINE if on else OFF).encode())
     lines = record.read_text(encoding='utf-8')
@@ -47,7 +47,7 @@ def switch(on):
 
 
 def status():
-    """Where the start-up file is and whether it acts.
+    """Location of the start-up file and whether it is active.
 
     Returns:
         str: One line.

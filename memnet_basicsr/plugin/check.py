@@ -313,8 +313,8 @@ class _Check:
             return
         text = _built(cls, block, 'meta')
         if text:
-            argument = next((v for v in block if v in text.replace(',', ' ').split()), None)
-            self.fault((key, argument) if argument else (key, ), text)
+            named = [v for v in block if v in text.replace(',', ' ').split()]
+            self.fault((key, *named) if len(named) == 1 else (key, ), text)
 
     def _losses(self):
         train = self.opt.get('train')

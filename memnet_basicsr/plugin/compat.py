@@ -160,7 +160,7 @@ def _initialise_without_gpu(stock):
         import torch
         if torch.cuda.is_available():
             return stock(backend, **kwargs)
-        repairs.append('row 5: no GPU: processes talk by gloo, networks stay on the CPU')
+        repairs.append('row 5: no GPU: processes use gloo, networks stay on the CPU')
         with pretend(torch.cuda, device_count=lambda: 1, set_device=lambda device: None):
             return stock('gloo', **kwargs)
 

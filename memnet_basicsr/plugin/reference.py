@@ -227,7 +227,8 @@ class MyModel(RestorationModel):
     def compute_losses(self, lq, gt):
         losses = super().compute_losses(lq, gt)
         if self.train_options.tv_weight:
-            losses['l_tv'] = self.train_options.tv_weight * (self.output[..., 1:] - self.output[..., :-1]).abs().mean()
+            output = self.output[0] if isinstance(self.output, list) else self.output  # of all supervised outputs
+            losses['l_tv'] = self.train_options.tv_weight * (output[..., 1:] - output[..., :-1]).abs().mean()
         return losses
 ```
 

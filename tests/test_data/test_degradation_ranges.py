@@ -118,17 +118,17 @@ def test_first_compression_has_other_blocks(flat, monkeypatch):
 
 
 @pytest.mark.parametrize('kind, kwargs, words', [
-    ('NoisyImageDataset', dict(sigma=25, sigma_range=[0, 50]), 'sigma and sigma_range exclude each other'),
+    ('NoisyImageDataset', dict(sigma=25, sigma_range=[0, 50]), 'sigma_range: excludes sigma; remove one of them'),
     ('NoisyImageDataset', dict(sigma_range=[50, 0]), 'the lowest level stands first'),
-    ('NoisyImageDataset', dict(sigma_range=[0]), r'\[lowest, highest\]'),
-    ('NoisyImageDataset', dict(sigma_range=[-1, 5]), 'must not be negative'),
-    ('NoisyImageDataset', dict(sigma_range=['a', 5]), 'is not a number'),
-    ('NoisyImageDataset', dict(sigma=25, clean_prob=1.5), 'clean_prob 1.5 is not a probability'),
-    ('NoisyImageDataset', dict(sigma=25, jpeg_prob=True), 'jpeg_prob True is not a probability'),
+    ('NoisyImageDataset', dict(sigma_range=[0]), r'sigma_range: \[0\] is not a list of 2 numbers >= 0'),
+    ('NoisyImageDataset', dict(sigma_range=[-1, 5]), r'sigma_range: \[-1, 5\] is not a list of 2 numbers >= 0'),
+    ('NoisyImageDataset', dict(sigma_range=['a', 5]), r"sigma_range: \['a', 5\] is not a list of 2 numbers >= 0"),
+    ('NoisyImageDataset', dict(sigma=25, clean_prob=1.5), r'clean_prob: 1.5 is not a number in \[0, 1\]'),
+    ('NoisyImageDataset', dict(sigma=25, jpeg_prob=True), r'jpeg_prob: true is not a number in \[0, 1\]'),
     ('NoisyImageDataset', dict(sigma=25, jpeg_range=[90, 60]), 'jpeg_range'),
-    ('NoisyImageDataset', dict(sigma=25, gray_prob=0.5), 'gray_prob needs color: rgb'),
-    ('JPEGImageDataset', dict(quality_range=[0, 50]), 'must be a whole number in 1..100'),
-    ('JPEGImageDataset', dict(quality_range=[5, 50.5]), 'must be a whole number in 1..100'),
+    ('NoisyImageDataset', dict(sigma=25, gray_prob=0.5), 'gray_prob: needs color: rgb'),
+    ('JPEGImageDataset', dict(quality_range=[0, 50]), r'quality_range: \[0, 50\] is not a list of 2 whole'),
+    ('JPEGImageDataset', dict(quality_range=[5, 50.5]), r'quality_range: \[5, 50.5\] is not a list of 2 whole'),
 ])
 def test_wrong_ranges(flat, kind, kwargs, words):
     with pytest.raises(UsageError, match=words):
@@ -136,5 +136,5 @@ def test_wrong_ranges(flat, kind, kwargs, words):
 
 
 def test_ranges_are_for_training(flat):
-    with pytest.raises(UsageError, match='sigma_range is for training'):
+    with pytest.raises(UsageError, match='sigma_range: is for training'):
         make(flat, phase='val', sigma_range=[0, 50])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from memnet_basicsr.engine.optim import build_optimizer, build_scheduler, parameter_groups
-from memnet_basicsr.engine.options import StockTrainOptions
+from memnet_basicsr.engine.options import TrainOptions
 from memnet_basicsr.errors import UsageError
 
 REFUSED = {'LBFGS': 'evaluates the loss several times', 'SparseAdam': 'sparse gradients only'}
@@ -117,7 +117,7 @@ def test_unknown_schedule_and_argument():
 def test_length_of_schedule(scheduler, length):
     opt = {'optim_g': {'type': 'Adam', 'lr': 1e-3}, 'scheduler': scheduler, 'total_iter': 5,
            'pixel_opt': {'type': 'L1Loss'}}  # yapf: disable
-    assert StockTrainOptions.read(opt).scheduler.length == length
+    assert TrainOptions.read(opt).scheduler.length == length
 
 
 def test_biases_of_convolutions_have_their_own_rate():

@@ -3,12 +3,17 @@ import copy
 import json
 import jsonschema
 import pytest
+import re
 import subprocess
 import sys
 import yaml
 from pathlib import Path
 
+from basicsr.models import build_model
+from basicsr.utils import registry
+from memnet_basicsr.errors import UsageError
 from memnet_basicsr.plugin.reference import argument_texts
+from tests.test_engine.tiny_runs import batch, model_options
 from tests.test_plugin.test_option_files import OPTION_FILES
 from tests.test_plugin.wrong_files import BASE
 
@@ -69,6 +74,23 @@ def test_editor_marks_what_the_check_refuses(validator, place, value):
         block = block[name]
     block[key] = value
     assert list(validator.iter_errors(opt))
+
+
+def test_example_of_own_options(tmp_path, monkeypatch):
+    """The class in docs/options.md is registered, is checked, and trains."""
+    known = registry.MODEL_REGISTRY
+    monkeypatch.setattr(known, '_obj_map', dict(known._obj_map))
+    code, = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / 'options.md').read_text(), re.DOTALL)
+    exec(code, {'__name__': 'my_module'})
+    opt = model_options(tmp_path, model_type='MyModel', train__tv_weight=0.5)
+    model = build_model(opt)
+    model.feed_data(batch())
+    model.optimize_parameters(1)
+    log, output = model.get_current_log(), model.output[0].detach()
+    expected = 0.5 * (output[..., 1:] - output[..., :-1]).abs().mean().item()
+    assert log['l_tv'] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(UsageError, match=r'^train: tv_weight: -1 is not a number >= 0'):
+        build_model(model_options(tmp_path, model_type='MyModel', train__tv_weight=-1))
 
 
 def test_options_are_explained(validator):
