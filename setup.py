@@ -90,12 +90,14 @@ if __name__ == '__main__':
         entry_points={'console_scripts': ['memnet-restore = _memnet_basicsr_restore:main']},
         install_requires=[
             'torch>=2.1', 'torchvision', 'basicsr>=1.4.2', 'mmengine', 'lmdb', 'opencv-python', 'numpy', 'pyyaml',
-            'matplotlib', 'tqdm', 'packaging', 'safetensors'
+            'matplotlib', 'tqdm', 'packaging', 'safetensors', 'PyWavelets'
         ],
         extras_require={
             'analysis': ['scikit-learn'],  # t-SNE
+            # scripts/compare_restorers.py; bm3d is for non-commercial use
+            'compare': ['bm3d', 'tabulate'],
             # scikit-image: pictures of the demo and independent checks of metrics
-            'tests': ['pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime'],
+            'tests': ['pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'tabulate'],
             'dev': ['ruff', 'yapf', 'isort', 'codespell', 'flake8'],
         },
         classifiers=[

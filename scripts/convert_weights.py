@@ -11,8 +11,9 @@ MemNet's weights were published for Caffe. Export their blobs once, where pycaff
 
     python scripts/convert_weights.py --network memnet --input memnet_blobs.npz --output memnet.pth
 
-and load it in an option file with ``path: pretrain_network_g: memnet.pth``. The script prints the arguments that
-``network_g`` needs. A released checkpoint of MemoryNet (weights under ``state_dict``, names with ``module.``) likewise:
+and use it in an option file with ``path: pretrain_network_g: memnet.pth``. The script prints the arguments for
+``network_g``. The same works for a released checkpoint of MemoryNet (weights under ``state_dict``, names with
+``module.``):
 
     python scripts/convert_weights.py --network memorynet --input model_best.pth --output memorynet.pth
 
@@ -42,11 +43,11 @@ def convert_memnet(path):
 
 
 def is_blob(name):
-    # other entries (a test input, say) may lie beside marked blobs, and have no layer/index name
+    # an .npz file with marked blobs may hold other entries, such as a test input, without layer/index name
     return name.startswith('blob:') or '/' in name
 
 
-# one function for each network: path -> (options of network_g, state dict)
+# network -> function from a path to options of network_g and state dict
 CONVERTERS = {'memnet': convert_memnet, 'memorynet': convert_released_checkpoint}
 
 

@@ -2,9 +2,9 @@
 
     python scripts/export_onnx.py memnet_denoise memnet_denoise.onnx
 
-The result is compared with torch on pictures of several sizes where onnxruntime is installed (pip install onnx
-onnxruntime). Weights are a packaged name, a .pth or .safetensors file with a description (scripts/package_weights.py
-makes one of a training checkpoint), or an address.
+If onnxruntime is installed (pip install onnx onnxruntime), the result is compared with torch for images of several
+sizes. Weights are a bundled name, a .pth or .safetensors file with a description (scripts/package_weights.py makes one
+from a training checkpoint), or an http(s) address.
 """
 import argparse
 import sys
@@ -15,9 +15,9 @@ from memnet_basicsr.inference.export import export_onnx
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('weights', help='packaged name, file or address')
+    parser.add_argument('weights', help='bundled name, file or address')
     parser.add_argument('output', help='.onnx file to write')
-    parser.add_argument('--opset', type=int, default=17, help='version of the operator set. Default: %(default)s')
+    parser.add_argument('--opset', type=int, default=17, help='ONNX operator set version. Default: %(default)s')
     args = parser.parse_args()
     try:
         result = export_onnx(args.weights, args.output, args.opset)

@@ -1,9 +1,9 @@
-"""Make pictures bad, restore them with the packaged weights, and draw the gallery of the README.
+"""Degrade images, restore them with the bundled weights, and draw the gallery of the README.
 
     python scripts/make_gallery.py --folder gallery --output gallery/gallery.png
 
-The pictures are those that scikit-image carries. You see a line with PSNR and SSIM for each, and find below the folder
-clean/, noisy/ (sigma 30), jpeg/ (quality 10), small/ (a third of the size) and restored/. Safe to run twice.
+The images come with scikit-image. Prints PSNR and SSIM for each and writes the folders clean/, noisy/ (sigma 30), jpeg/
+(quality 10), small/ (a third of the size) and restored/. Safe to run twice.
 """
 import argparse
 import sys
@@ -15,7 +15,7 @@ from memnet_basicsr.errors import UsageError
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--folder', default='gallery', help='folder of the pictures. Default: %(default)s')
+    parser.add_argument('--folder', default='gallery', help='folder for the images. Default: %(default)s')
     parser.add_argument('--output', default='gallery/gallery.png', help='PNG to write. Default: %(default)s')
     args = parser.parse_args()
     try:

@@ -1,7 +1,7 @@
-"""Make a weights file that needs no option file, from a training checkpoint and the option file of the training.
+"""Make a weights file that needs no option file from a training checkpoint and its option file.
 
     python scripts/package_weights.py --checkpoint experiments/train_MemNet_Denoise_BSD/models/net_g_latest.pth \
-        --opt options/train_MemNet_Denoise_BSD.yml --task denoise --metric BSD68_50_psnr=26.2 \
+        --opt options/train_MemNet_Denoise_BSD.yml --task denoise --range sigma=30:70 --metric BSD68_50_psnr=26.2 \
         --output memnet_denoise.safetensors
 
 Then: memnet-restore -i noisy.png -o clean.png --weights memnet_denoise.safetensors
@@ -19,18 +19,30 @@ def metric(text):
     return name, float(value)
 
 
+def valid_range(text):
+    quantity, _, limits = text.partition('=')
+    return quantity, [float(v) for v in limits.split(':')]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--checkpoint', required=True, help='net_g_*.pth of a training')
     parser.add_argument('--opt', required=True, help='option file of the training')
     parser.add_argument('--output', required=True, help='.pth or .safetensors file to write')
     parser.add_argument('--task', required=True, choices=('denoise', 'jpeg', 'sr', 'restore'))
-    parser.add_argument('--scale', type=int, nargs='+', help='factors of super-resolution that were trained')
-    parser.add_argument('--color', choices=COLORS, help='colour by a network of one channel. Default: by task')
-    parser.add_argument('--local_statistics', type=int, help='side of the training patches, to make poolings local')
-    parser.add_argument('--param_key', choices=('params', 'params_ema'), help='Default: params_ema where there is one')
-    parser.add_argument('--metric', type=metric, nargs='*', default=[], metavar='NAME=VALUE', help='figures to tell')
-    parser.add_argument('--note', help='anything else, such as the terms of the training pictures')
+    parser.add_argument('--scale', type=int, nargs='+', help='factors of super-resolution in training')
+    parser.add_argument(
+        '--range',
+        type=valid_range,
+        nargs='*',
+        default=[],
+        metavar='NAME=LOW:HIGH',
+        help='inputs that the network is for: sigma=0:75 (noise, scale 0..255) or quality=5:98 (JPEG)')
+    parser.add_argument('--color', choices=COLORS, help='how a one-channel network restores color. Default: by task')
+    parser.add_argument('--local_statistics', type=int, help='side of the training patches, for local pooling')
+    parser.add_argument('--param_key', choices=('params', 'params_ema'), help='Default: params_ema if there is one')
+    parser.add_argument('--metric', type=metric, nargs='*', default=[], metavar='NAME=VALUE', help='metrics to store')
+    parser.add_argument('--note', help='any other text, such as the terms of the training images')
     args = parser.parse_args()
     try:
         package_weights(
@@ -43,7 +55,8 @@ def main():
             color=args.color,
             local_statistics=args.local_statistics,
             metrics=dict(args.metric) or None,
-            note=args.note)
+            note=args.note,
+            valid_range=dict(args.range) or None)
     except (UsageError, OSError) as error:
         sys.exit(f'package_weights: {error}')
     print(f'{args.output}: written, and loaded again')

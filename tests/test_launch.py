@@ -425,7 +425,7 @@ def test_pretrained_by_packaged_name(refused, pipeline, options, tmp_path, monke
     write_weights(str(weights / 'memnet_tiny.pth'), net.state_dict(), description)
     monkeypatch.setattr('memnet_basicsr.inference.weights.PACKAGED', str(weights))
     options['path']['pretrain_network_g'] = 'memnet_tyni'
-    assert 'did you mean memnet_tiny?' in refused(options, 'pretrain_network_g: weights memnet_tyni: neither a file')
+    assert 'near: memnet_tiny' in refused(options, 'pretrain_network_g: weights memnet_tyni: neither a file')
     options['path']['pretrain_network_g'] = 'memnet_tiny'
     options['train']['optim_g']['lr'] = 0.
     pipeline(options)

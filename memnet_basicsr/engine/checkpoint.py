@@ -2,7 +2,9 @@
 import numpy as np
 import os
 import pickle
+import tarfile
 import torch
+import zipfile
 from os import path as osp
 
 from ..atomic_file import replacing
@@ -33,7 +35,9 @@ def save_whole(obj, path):
 
 
 def load(path):
-    """Read a checkpoint's tensors and plain values to the CPU.
+    """Read a ``.pth`` file or training state to the CPU. Nothing in it is executed.
+
+    Files that torch has written since version 1.6 are zip archives; their checksums are verified.
 
     Args:
         path (str): The file.
@@ -42,19 +46,69 @@ def load(path):
         dict: Its content.
 
     Raises:
-        UsageError: It does not exist, is damaged, or holds more than tensors and plain values.
+        UsageError: If it does not exist, is damaged, holds more than tensors and plain values, or is no dictionary.
     """
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        with open(path, 'rb') as f:
+            _check_container(f, path)
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except UsageError:
+        raise
     except FileNotFoundError:
         raise UsageError(f'checkpoint {path} does not exist') from None
     except OSError as error:
-        raise UsageError(f'checkpoint {path} cannot be read: {error.strerror}') from None
-    except pickle.UnpicklingError as error:
-        raise UsageError(f'checkpoint {path} cannot be loaded safely: {str(error).splitlines()[0]}') from None
-    except Exception as error:  # damaged bytes can lead the reader anywhere
+        raise UsageError(f'checkpoint {path} cannot be read: {error.strerror or error}') from None
+    except pickle.UnpicklingError:  # its text advises to load the file unsafely
+        raise UsageError(
+            f'checkpoint {path} cannot be loaded safely: it is damaged, or cannot be read because it holds '
+            'more than tensors and plain values') from None
+    except Exception as error:  # damaged bytes can make the reader raise anything
         text = str(error).splitlines() or [type(error).__name__]
         raise UsageError(f'checkpoint {path} is damaged: {text[0]}') from None
+    if not isinstance(content, dict):
+        raise UsageError(f'checkpoint {path} holds a {type(content).__name__} instead of a dictionary of tensors')
+    return content
+
+
+def _check_container(f, path):
+    """Refuse damaged zip archives, and tar archives, which torch before 2.6 does not read safely."""
+    if zipfile.is_zipfile(f):
+        # torch itself does not verify the checksums
+        wrong = zipfile.ZipFile(f).testzip()
+        if wrong is not None:
+            raise UsageError(f'checkpoint {path} is damaged: the checksum of {wrong} does not match; copy or download '
+                             'it again')
+        return
+    f.seek(0)
+    try:
+        tarfile.open(fileobj=f, mode='r:').close()
+    except tarfile.TarError:
+        return
+    raise UsageError(f'checkpoint {path} is a tar archive of a very old torch and cannot be loaded safely; load it '
+                     'with torch and save it again')
+
+
+def parameters_of(content, path, param_key=None):
+    """Select the parameters of a network in a checkpoint, without the prefix ``module.`` of parallel training.
+
+    Args:
+        content (dict): See :func:`load`.
+        path (str): The file, for messages.
+        param_key (str | None): 'params_ema' or 'params'. None: the averaged ones if there are any. Default: None.
+
+    Returns:
+        dict[str, Tensor]: Parameters and buffers by name.
+
+    Raises:
+        UsageError: If there are none under this key, or they are not tensors by name.
+    """
+    keys = ('params_ema', 'params') if param_key is None else (param_key, )
+    params = next((content[key] for key in keys if key in content), None)
+    if not isinstance(params, dict):
+        raise UsageError(f'checkpoint {path} has no {" or ".join(keys)} (it has {few(content) or "nothing"})')
+    if not params or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in params.items()):
+        raise UsageError(f'checkpoint {path} has no tensors by name in {" or ".join(keys)}')
+    return {k.removeprefix('module.'): v for k, v in params.items()}
 
 
 def newest_state(opt):
@@ -122,13 +176,13 @@ def write_state(opt, state, labels):
                 os.remove(network_path(opt, label, iteration))
 
 
-def check_fits(net, state, path):
+def check_fits(net, state, where):
     """Check that a state dict fits a network, before anything is loaded.
 
     Args:
         net (nn.Module): The network.
         state (dict[str, Tensor]): Parameters and buffers by name.
-        path (str): The file, for the message.
+        where (str): The file they are from, for the message.
 
     Raises:
         UsageError: One line that names missing, unexpected and misshapen entries (the first three of each).
@@ -137,19 +191,21 @@ def check_fits(net, state, path):
     faults = []
     for title, names in (('missing', own.keys() - state.keys()), ('unexpected', state.keys() - own.keys())):
         if names:
-            faults.append(f'{title} {_few(sorted(names))}')
+            faults.append(f'{title} {few(sorted(names))}')
     shapes = [
         f'{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}' for name in own
         if name in state and state[name].shape != own[name].shape
     ]
     if shapes:
-        faults.append(f'shape of {_few(shapes)}')
+        faults.append(f'shape of {few(shapes)}')
     if faults:
-        raise UsageError(f'checkpoint {path} is of another configuration than {type(net).__name__} of the option file: '
+        raise UsageError(f'{where} does not fit {type(net).__name__} with the arguments in network_g: '
                          f'{"; ".join(faults)}')
 
 
-def _few(names):
+def few(names):
+    """The first three of several names, and the number of the others."""
+    names = [str(name) for name in names]
     return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
 
 

@@ -1,24 +1,36 @@
+import contextlib
 import numpy as np
 import os
+import re
 import sys
+import time
 import torch
+from dataclasses import replace
 from os import path as osp
 from tqdm import tqdm
 
 from basicsr.metrics import calculate_psnr, calculate_ssim
+from ..atomic_file import write_atomically
 from ..errors import UsageError
+from .arrays import to_batch
+from .bundled import bundled_networks
 from .file_list import list_files
-from .image_io import SUFFIXES, Picture, output_path, read_picture, write_picture
+from .image_io import MAX_PIXELS, SUFFIXES, ImageFile, output_path, read_image_file, write_image_file
+from .input_level import check_strength, choose_network, level_text, measure, outside_range
 from .restorer import load_restorer, upscale
+from .weights import PACKAGED
 
-# SSIM looks through a window of 11x11
+# side of the window of SSIM in pixels
 SMALLEST_SSIM = 11
 BAR = '{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left'
+# temporary files that were not written to for this many seconds are from killed runs
+LEFTOVER_AGE = 60
+LEFTOVER = re.compile(r'\..+[0-9a-f]{8}\.part')
 
 
 def restore_files(input,
                   output,
-                  weights,
+                  weights=None,
                   scale=None,
                   gt=None,
                   compare=False,
@@ -26,151 +38,241 @@ def restore_files(input,
                   tile=512,
                   precision='fp32',
                   device=None,
-                  overwrite=False):
-    """Restore picture files; what goes wrong with one of them is told in a line, and the others go on.
+                  overwrite=False,
+                  strength=1.,
+                  auto=False,
+                  max_megapixels=MAX_PIXELS / 1e6):
+    """Restore image files. Report failures and continue with the remaining files.
 
     Args:
         input (list[str]): Files, folders or patterns.
-        output (str): Folder; or a file, if there is one input file and this has the suffix of a picture.
-        weights (str): Packaged name, path or address.
+        output (str): Folder; or a file, if there is one input file and this has the suffix of an image.
+        weights (str | None): Bundled name, path or address; None with ``auto``. Default: None.
         scale (float | None): Factor of super-resolution. Default: None.
-        gt (str | None): Folder with clean pictures of the same relative names (any suffix), or a file. Default: None.
+        gt (str | None): Folder with clean images of the same relative names (any suffix), or a file. Default: None.
         compare (bool): Whether to write ``<name>_compare.png``: input | restored (| clean). Default: False.
         ensemble (bool): Average over the eight flips and rotations. Default: False.
-        tile (int): Side of the tiles of large pictures in pixels, 0 for none. Default: 512.
+        tile (int): Side of the tiles of large images in pixels, 0 for none. Default: 512.
         precision (str): 'fp32', 'bf16' or 'fp16'. Default: 'fp32'.
-        device (str | None): Where to compute; None takes the GPU where there is one. Default: None.
-        overwrite (bool): Whether to replace files that are there. Default: False.
+        device (str | None): Device; None selects the GPU if there is one. Default: None.
+        overwrite (bool): Whether to replace existing files. Default: False.
+        strength (float): Weight of the output when it is blended with the input, in [0, 1]. Default: 1.
+        auto (bool): Whether to choose the bundled network for each image, see :func:`choose_network`; clean images are
+            copied. Default: False.
+        max_megapixels (float): Largest size of an image. Default: 179.
 
     Returns:
-        int: Number of pictures that could not be restored.
+        int: Number of images that could not be restored.
 
     Raises:
-        UsageError: If nothing can be done at all: no input, no weights, output not writable.
+        UsageError: If no image can be processed: no input, no weights, output not writable, wrong arguments.
     """
+    if (weights is None) != bool(auto):
+        raise UsageError('weights: give either weights or auto')
+    if auto and scale is not None:
+        raise UsageError('scale: auto does not choose networks for super-resolution; give weights')
     files = list_files(input, SUFFIXES, leave_out=output)
-    targets = _targets(files.pictures, output)
+    targets = _targets(files.images, output)
     if gt is not None and not osp.exists(gt):
-        raise UsageError(f'{gt}: there is no such file or folder of clean pictures')
-    _check_writable(osp.dirname(osp.abspath(targets[0])) if _is_file_name(files.pictures, output) else output)
-    restorer = load_restorer(weights, device, precision, tile or None, ensemble)
-    scale = restorer.check_scale(scale)
+        raise UsageError(f'{gt}: there is no such file or folder of clean images')
+    _check_writable(osp.dirname(osp.abspath(targets[0])) if _is_file_name(files.images, output) else output)
+    _remove_leftovers({osp.dirname(osp.abspath(v)) for v in targets})
+    options = dict(device=device, precision=precision, tile=tile or None, ensemble=ensemble,
+                   strength=check_strength(strength))  # yapf: disable
+    networks = _Networks(weights, options)
+    scale = 1 if auto else networks.load(weights).check_scale(scale)
 
     for line in files.skipped:
-        _tell(line)
-    written, kept, failed, scores = set(), 0, 0, []
+        _print_error(line)
+    batch = _Batch(networks, scale, gt, compare, overwrite, int(max_megapixels * 1e6))
+    failed, counts, scores = 0, {'restored': 0, 'copied': 0, 'skipped': 0}, []
     with tqdm(total=len(targets), bar_format=BAR, file=sys.stderr, disable=None) as bar:
-        for number, ((source, name), target) in enumerate(zip(files.pictures, targets), 1):
+        for number, ((source, name), target) in enumerate(zip(files.images, targets), 1):
             try:
-                score = _restore_file(restorer, scale, source, name, target, gt, compare, overwrite, written, bar)
-                if score is None:
-                    kept += 1
-                    _tell(f'{target}: is there already, left as it is (--overwrite replaces it)')
-                elif gt is not None:
+                outcome, score = batch.process(source, name, target, bar)
+                counts[outcome] += 1
+                if score is not None:
                     scores.append(score)
-                    _say(f'{source}: {_figures(score)}')
+                    _print(f'{source}: {_figures(score)}')
             except (UsageError, OSError, MemoryError, RuntimeError) as error:
                 failed += 1
-                _tell(_one_line(source, error))
+                _print_error(_one_line(source, error))
             bar.n = number
             bar.refresh()
     if scores:
-        _say(f'mean of {len(scores)}: {_figures(_mean(scores))}')
-    parts = [f'{len(targets) - kept - failed} restored to {output}']
-    parts += [f'{kept} left as they were'] * (kept > 0) + [f'{failed} failed'] * (failed > 0)
-    _say(', '.join(parts))
+        _print(f'mean of {len(scores)}: {_figures(_mean(scores))}')
+    parts = [f"{counts['restored']} restored to {output}"]
+    parts += [f"{counts['copied']} copied unchanged"] * (counts['copied'] > 0)
+    parts += [f"{counts['skipped']} skipped"] * (counts['skipped'] > 0) + [f'{failed} failed'] * (failed > 0)
+    _print(', '.join(parts))
     return failed
 
 
-def _restore_file(restorer, scale, source, name, target, gt, compare, overwrite, written, bar):
-    """Restore one file; None if its result is there, else PSNR and SSIM of input and result (NaN without gt)."""
-    if osp.exists(target) and not overwrite and target not in written:
-        return None
-    picture = read_picture(source)
-    target = output_path(target, picture)
-    if target in written:
-        raise UsageError(f'{source}: another picture was written to {target} just now; restore them to two folders')
-    if osp.exists(target) and not overwrite:
-        return None
+class _Networks:
+    """Chooses the restorer for an image, and loads each once."""
 
-    clean = None if gt is None else _read_clean(gt, name, picture, scale)
-    height, width = picture.pixels.shape[:2]
-    channels = 1 if picture.pixels.ndim == 2 else 3
-    steps = restorer.forwards(height, width, channels, scale)
-    hook = restorer.net.register_forward_hook(lambda *_: _advance(bar, 1 / steps))
-    try:
-        pixels = restorer(picture.pixels, scale)
-    finally:
-        hook.remove()
-    result = Picture(pixels, picture.alpha, picture.metadata, picture.notes)
-    if picture.alpha is not None:
-        result.alpha = _resize(picture.alpha, pixels)
-    shown = _resize(picture.pixels, pixels)
-    if compare:
-        panel = [_eight_bit_rgb(v) for v in (shown, pixels, clean) if v is not None]
-        panel_path = osp.splitext(target)[0] + '_compare.png'
-        if osp.exists(panel_path) and not overwrite and panel_path not in written:
-            raise UsageError(f'{panel_path}: is there already (--overwrite replaces it)')
-        write_picture(panel_path, Picture(np.hstack(panel)))
-        written.add(panel_path)
-    write_picture(target, result)
-    written.add(target)
-    for note in picture.notes:
-        _tell(f'{source}: {note}')
-    if clean is None:
-        return (np.nan, ) * 4
-    return _score(shown, clean) + _score(pixels, clean)
+    def __init__(self, weights, options):
+        self.weights, self.options, self.loaded = weights, options, {}
+        self.bundled = bundled_networks(PACKAGED) if weights is None else {}
+
+    def load(self, name):
+        if name not in self.loaded:
+            self.loaded[name] = load_restorer(name, **self.options)
+        return self.loaded[name]
+
+    def choose(self, source, file):
+        """Print what is known about the image and return the restorer for it; None to leave it as it is."""
+        if self.weights is not None:
+            restorer, name = self.load(self.weights), self.weights
+            if not restorer.valid_range:
+                return restorer
+            levels = measure(file)
+            known = ', '.join(f'{level_text(k, levels[k])} (range {low:g} to {high:g})'
+                              for k, (low, high) in restorer.valid_range.items())
+            _print(f'{source}: {known}')
+        else:
+            levels = measure(file)
+            name, reason = choose_network(levels, 1 if file.pixels.ndim == 2 else 3, self.bundled)
+            _print(f'{source}: {reason}, {"left as it is" if name is None else f"restored with {name}"}')
+            if name is None:
+                return None
+            restorer = self.load(name)
+        for fault in outside_range(levels, restorer.valid_range):
+            _print_error(f'{source}: {fault} of {name}, restored anyway')
+        return restorer
+
+
+class _Batch:
+    """Processes one file after the other and remembers what was written."""
+
+    def __init__(self, networks, scale, gt, compare, overwrite, max_pixels):
+        self.networks, self.scale, self.gt, self.compare = networks, scale, gt, compare
+        self.overwrite, self.max_pixels, self.written = overwrite, max_pixels, set()
+
+    def process(self, source, name, target, bar):
+        """Restore one file.
+
+        Args:
+            source (str): Path of the file.
+            name (str): Its path relative to the input folder.
+            target (str): File to write; with the suffix .png if its format cannot hold the image.
+            bar (tqdm): Progress bar.
+
+        Returns:
+            tuple[str, tuple | None]: 'restored', 'copied' or 'skipped'; and PSNR and SSIM of input and output, if there
+            are clean images.
+        """
+        if self._exists(target):
+            return self._skip(target)
+        file = read_image_file(source, self.max_pixels)
+        target = output_path(target, file)
+        if target in self.written:
+            raise UsageError(f'{source}: another image was just written to {target}; restore them to two folders')
+        if self._exists(target):
+            return self._skip(target)
+        clean = None if self.gt is None else _read_clean(self.gt, name, file, self.scale, self.max_pixels)
+        restorer = self.networks.choose(source, file)
+        pixels = file.pixels if restorer is None else self._restore(restorer, file.pixels, bar)
+        shown = _resize(file.pixels, pixels)
+        if self.compare:
+            self._write_panel(target, [v for v in (shown, pixels, clean) if v is not None])
+        if restorer is None and osp.splitext(source)[1].lower() == osp.splitext(target)[1].lower():
+            with open(source, 'rb') as f:
+                write_atomically(target, f.read())
+        else:
+            alpha = None if file.alpha is None else _resize(file.alpha, pixels)
+            write_image_file(target, replace(file, pixels=pixels, alpha=alpha))
+            for note in file.notes:
+                _print_error(f'{source}: {note}')
+        self.written.add(target)
+        score = None if clean is None else _score(shown, clean) + _score(pixels, clean)
+        return 'copied' if restorer is None else 'restored', score
+
+    def _exists(self, path):
+        return osp.exists(path) and not self.overwrite and path not in self.written
+
+    @staticmethod
+    def _skip(target):
+        _print_error(f'{target}: already exists, skipped (use --overwrite to replace it)')
+        return 'skipped', None
+
+    def _restore(self, restorer, pixels, bar):
+        height, width = pixels.shape[:2]
+        steps = restorer.forwards(height, width, 1 if pixels.ndim == 2 else 3, self.scale)
+        hook = restorer.net.register_forward_hook(lambda *_: _advance(bar, 1 / steps))
+        try:
+            batch, back = to_batch(pixels)
+            return back(restorer.restore(batch, self.scale))
+        finally:
+            hook.remove()
+
+    def _write_panel(self, target, images):
+        path = osp.splitext(target)[0] + '_compare.png'
+        if self._exists(path):
+            raise UsageError(f'{path}: already exists (use --overwrite to replace it)')
+        write_image_file(path, ImageFile(np.hstack([_eight_bit_rgb(v) for v in images])))
+        self.written.add(path)
 
 
 def _advance(bar, amount):
-    # the bar's own update returns a value, which a forward hook would put in place of the output
+    # `update` returns a value, which a forward hook would substitute for the output
     bar.update(amount)
 
 
-def _targets(pictures, output):
-    if _is_file_name(pictures, output):
+def _targets(images, output):
+    if _is_file_name(images, output):
         return [output]
-    targets = [osp.join(output, name) for _, name in pictures]
+    targets = [osp.join(output, name) for _, name in images]
     sources = {}
-    for (source, _), target in zip(pictures, targets):
+    for (source, _), target in zip(images, targets):
         other = sources.setdefault(target, source)
         if osp.realpath(other) != osp.realpath(source):
             raise UsageError(f'{other} and {source} would both be written to {target}; restore them to two folders')
     return targets
 
 
-def _is_file_name(pictures, output):
-    return len(pictures) == 1 and output.lower().endswith(SUFFIXES) and not osp.isdir(output)
+def _is_file_name(images, output):
+    return len(images) == 1 and output.lower().endswith(SUFFIXES) and not osp.isdir(output)
 
 
 def _check_writable(folder):
-    # before the weights are loaded and minutes of work are lost
+    # before loading weights and minutes of work
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise UsageError(f'{folder}: cannot be made as folder of the results ({error.strerror})') from None
+        raise UsageError(f'{folder}: cannot be created as the output folder ({error.strerror})') from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f'{folder}: is not writable')
 
 
-def _read_clean(gt, name, picture, scale):
-    """The clean picture: ``gt`` itself, or the file below it with the same relative name, whatever its suffix."""
+def _remove_leftovers(folders):
+    """Remove temporary files of killed runs."""
+    for folder in folders:
+        for name in os.listdir(folder) if osp.isdir(folder) else ():
+            path = osp.join(folder, name)
+            with contextlib.suppress(OSError):
+                if LEFTOVER.fullmatch(name) and time.time() - osp.getmtime(path) > LEFTOVER_AGE:
+                    os.unlink(path)
+
+
+def _read_clean(gt, name, file, scale, max_pixels):
+    """Read the clean image: ``gt`` itself, or the file below it with the same relative name and any suffix."""
     path = osp.join(gt, name) if osp.isdir(gt) else gt
     if not osp.isfile(path):
         stem = osp.splitext(path)[0]
         path = next((stem + v for v in SUFFIXES if osp.isfile(stem + v)), None)
         if path is None:
-            raise UsageError(f'{name}: has no clean picture in {gt}')
-    clean = read_picture(path).pixels
-    wanted = tuple(round(v * scale) for v in picture.pixels.shape[:2]) + picture.pixels.shape[2:]
+            raise UsageError(f'{name}: has no clean image in {gt}')
+    clean = read_image_file(path, max_pixels).pixels
+    wanted = tuple(round(v * scale) for v in file.pixels.shape[:2]) + file.pixels.shape[2:]
     if clean.shape != wanted:
         sizes = ' and '.join('x'.join(map(str, v)) for v in (clean.shape, wanted))
-        raise UsageError(f'{path}: has not the size and channels of the result ({sizes})')
+        raise UsageError(f'{path}: size and channels differ from those of the output ({sizes})')
     return clean
 
 
 def _resize(pixels, like):
-    """Enlarge bicubically to the height and width of another picture."""
+    """Enlarge bicubically to the height and width of another image."""
     if pixels.shape[:2] == like.shape[:2]:
         return pixels
     peak = np.iinfo(pixels.dtype).max
@@ -207,15 +309,15 @@ def _figures(score):
 def _one_line(source, error):
     text = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, MemoryError) or 'out of memory' in text or "can't allocate memory" in text:
-        return f'{source}: the memory does not suffice; use smaller tiles (--tile 256)'
+        return f'{source}: out of memory; try smaller tiles (--tile 256)'
     if isinstance(error, OSError) and error.strerror:
-        return f'{source}: the result cannot be written: {error.strerror} ({error.filename})'
+        return f'{source}: the output cannot be written: {error.strerror} ({error.filename})'
     return text if source in text else f'{source}: {text}'
 
 
-def _say(line):
+def _print(line):
     tqdm.write(line)
 
 
-def _tell(line):
+def _print_error(line):
     tqdm.write(line, file=sys.stderr)

@@ -1,26 +1,32 @@
-"""The command ``memnet-restore``: its options, and what leads to an exit code.
+"""Command line of ``memnet-restore``: options and exit codes.
 
-Only the standard library is imported here, so that ``--help`` and mistakes in the options answer at once.
+Imports only the standard library, so that ``--help`` and wrong options answer at once.
 """
 import argparse
+import importlib.util
 import sys
+from os import path as osp
 
-DESCRIPTION = """Restore pictures: files, folders (with subfolders) or patterns in, a folder out.
+DESCRIPTION = """Restore images: files, folders (with subfolders) or patterns in, a folder out.
 
-Names, subfolders, depth (8 or 16 bit), alpha and orientation are kept. Files that are there are not overwritten."""
-EXAMPLES = """examples:
-  memnet-restore -i noisy.png -o clean.png --weights memnet_denoise
+Preserves folder structure, bit depth (8 or 16), alpha and orientation. Existing files are not overwritten."""
+EPILOG = """examples:
+  memnet-restore -i photos/ -o restored/ --auto
+  memnet-restore -i noisy.png -o clean.png --weights memnet_denoise --strength 0.8
   memnet-restore -i photos/ -o restored/ --weights memnet_jpeg --compare
   memnet-restore -i small/ -o large/ --weights memnet_sr --scale 3 --gt original/
 
-exit code: 0 all done, 1 something could not be done (each told in a line), 2 wrong options"""
+bundled networks, and the inputs that they are for:
+{networks}
+
+exit code: 0 all done, 1 some files failed (a line each), 2 wrong options"""
 
 
 def parse_args(argv=None):
-    """Read the command line.
+    """Parse the command line.
 
     Args:
-        argv (list[str] | None): Arguments; None takes those of the process. Default: None.
+        argv (list[str] | None): Arguments; None reads those of the process. Default: None.
 
     Returns:
         argparse.Namespace: Options.
@@ -28,39 +34,60 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         'memnet-restore',
         description=DESCRIPTION,
-        epilog=EXAMPLES,
+        epilog=EPILOG.format(networks=_overview()),
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-i', '--input', nargs='+', required=True, metavar='PATH', help='files, folders or patterns')
-    parser.add_argument('-o', '--output', required=True, metavar='PATH', help='folder (or, for one file, a file)')
-    parser.add_argument(
-        '-w', '--weights', required=True, help='packaged name, .pth or .safetensors file, or http(s) address')
+    parser.add_argument('-o', '--output', required=True, metavar='PATH', help='folder (or a file, for one input file)')
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument('-w', '--weights', help='bundled name, .pth or .safetensors file, or http(s) address')
+    network.add_argument(
+        '--auto',
+        action='store_true',
+        help='choose the bundled network for each image (JPEG artifacts or noise); copy clean images unchanged')
     parser.add_argument('--scale', type=float, help='factor of super-resolution')
-    parser.add_argument('--gt', metavar='PATH', help='clean pictures (folder or file): print PSNR and SSIM')
+    parser.add_argument(
+        '--strength', type=float, default=1., help='blend: 0 is the input, 1 the output. Default: %(default)g')
+    parser.add_argument('--gt', metavar='PATH', help='clean images (folder or file): print PSNR and SSIM')
     parser.add_argument(
         '--compare', action='store_true', help='also write <name>_compare.png: input | restored (| clean)')
     parser.add_argument('--ensemble', action='store_true', help='average over flips and rotations: 8 times the time')
     parser.add_argument(
-        '--tile', type=int, default=512, help='side of the tiles of large pictures, 0 for none. Default: %(default)s')
+        '--tile', type=int, default=512, help='side of the tiles of large images, 0 for none. Default: %(default)s')
+    parser.add_argument(
+        '--max_megapixels', type=float, default=179., help='largest size of an image. Default: %(default)g')
     parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='Default: %(default)s')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... Default: the GPU where there is one')
-    parser.add_argument('--overwrite', action='store_true', help='replace files that are there')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... Default: the GPU if there is one')
+    parser.add_argument('--overwrite', action='store_true', help='replace existing files')
     args = parser.parse_args(argv)
     if args.tile < 0:
         parser.error(f'argument --tile: {args.tile} is negative')
+    if not 0 <= args.strength <= 1:
+        parser.error(f'argument --strength: {args.strength:g} is outside [0, 1]')
+    if not args.max_megapixels > 0:
+        parser.error(f'argument --max_megapixels: {args.max_megapixels:g} is not positive')
     return args
+
+
+def _overview():
+    """Lines about the bundled networks, from a module that is loaded by its path: the package would import torch."""
+    path = osp.join(osp.dirname(osp.abspath(__file__)), 'bundled.py')
+    spec = importlib.util.spec_from_file_location('memnet_basicsr.inference.bundled', path)
+    bundled = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bundled)
+    return bundled.overview() or '  none'
 
 
 def main(argv=None):
     """Run the command.
 
     Args:
-        argv (list[str] | None): Arguments; None takes those of the process. Default: None.
+        argv (list[str] | None): Arguments; None reads those of the process. Default: None.
 
     Returns:
         int: Exit code.
     """
     args = parse_args(argv)
-    # an absolute name: this file may have been loaded by its path, without the package around it
+    # absolute imports, since this file may have been loaded by its path, without the package around it
     from memnet_basicsr.errors import UsageError
     from memnet_basicsr.inference.batch import restore_files
     try:
@@ -69,7 +96,7 @@ def main(argv=None):
         sys.stderr.write(f'memnet-restore: {error}\n')
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write('memnet-restore: stopped; what is written is whole, the same command goes on from there\n')
+        sys.stderr.write('memnet-restore: stopped; run the same command again to continue\n')
         return 130
 
 

@@ -2,7 +2,7 @@ import torch
 
 
 def rgb_to_ycbcr(img):
-    """Luminance and chroma of RGB pictures, ITU-R BT.601, full range as JPEG has it.
+    """Luminance and chroma of RGB images, ITU-R BT.601, full range as in JPEG.
 
     Args:
         img (Tensor): RGB, shape (n, 3, h, w), range [0, 1].

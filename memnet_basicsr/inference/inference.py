@@ -3,38 +3,37 @@ import torch
 from dataclasses import dataclass, fields
 
 from .. import fast
+from ..engine.step import DTYPES
 from ..errors import UsageError
 from .ensemble import restore_by_ensemble
 from .local_statistics import LocalStatistics
 from .padding import pad_to_multiple
 from .tiling import output_scale, restore_by_tiles, tile_spans
 
-PRECISIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
-
 
 @dataclass(frozen=True)
 class Inference:
-    """How a network is applied to pictures of any size: one tensor in, one tensor out.
+    """Settings for applying a network to images of any size: one tensor in, one tensor out.
 
-    Used by validation, the restorer and the command line. Built once, called per picture; holds no network. All at
-    their defaults it calls the network on the whole picture, padded where the network declares that it needs it.
+    Used by validation, the restorer and the command line. Holds no network. With the defaults, the network is called on
+    the whole image, padded if the network declares that it needs padding.
 
     Args:
-        tile (int | None): Side of the tiles in pixels of the input; None for the whole picture at once. Default: None.
+        tile (int | None): Side of the tiles in pixels of the input; None for the whole image at once. Default: None.
         tile_overlap (int): Smallest number of pixels that tiles share, at most half a tile; three eighths of it should
-            cover what the network looks at around a pixel. Default: 32.
+            cover the receptive field on one side of a pixel. Default: 32.
         self_ensemble (bool): Average over the eight flips and rotations. Default: False.
-        precision (str): 'fp32', 'bf16' or 'fp16': autocast, unless the weights are of that type, as those of a bf16
-            network that :meth:`prepare` has made. The result is float32 anyway. Default: 'fp32'.
-        pad_multiple (int | None): The picture is reflect-padded to multiples of this many pixels, and the result is
-            cropped. None asks the network: its attribute ``size_multiple``, else ``window_size`` (BasicSR's
+        precision (str): 'fp32', 'bf16' or 'fp16': autocast, unless the weights already have that dtype, as in a bf16
+            network made by :meth:`prepare`. The result is always float32. Default: 'fp32'.
+        pad_multiple (int | None): The image is reflect-padded to multiples of this many pixels, and the result is
+            cropped. None reads the network's attribute ``size_multiple``, else ``window_size`` (BasicSR's
             transformers), else 1. Default: None.
-        local_statistics (int | None): Side of the training patches in pixels of the input: global average poolings
-            then average over windows of 1.5 times that (TLC). None leaves them global. Default: None.
-        deploy (bool): :meth:`prepare` takes the form for inference of networks that have one. Default: True.
+        local_statistics (int | None): Side of the training patches in pixels of the input: global average pooling
+            then averages over windows of 1.5 times that side (TLC). None keeps it global. Default: None.
+        deploy (bool): Whether :meth:`prepare` returns the inference form of networks that have one. Default: True.
 
     Raises:
-        UsageError: If a value is out of its range or two values contradict each other.
+        UsageError: If a value is out of range or two values contradict each other.
     """
     tile: int | None = None
     tile_overlap: int = 32
@@ -50,13 +49,13 @@ class Inference:
             optional = key != 'tile_overlap'
             if not (value is None and optional) and (isinstance(value, bool) or not isinstance(value, int)
                                                      or value < least):
-                raise UsageError(f'{key}: {value!r} is not a whole number of pixels of at least {least}'
+                raise UsageError(f'{key}: {value!r} is not a whole number of pixels, {least} or more'
                                  f'{" or ~ (off)" if optional else ""}')
         for key in ('self_ensemble', 'deploy'):
             if not isinstance(getattr(self, key), bool):
                 raise UsageError(f'{key}: {getattr(self, key)!r} is neither true nor false')
-        if self.precision not in PRECISIONS:
-            raise UsageError(f'precision: {self.precision!r} is unknown, use one of {", ".join(PRECISIONS)}')
+        if self.precision not in DTYPES:
+            raise UsageError(f'precision: {self.precision!r} is not supported; use one of {", ".join(DTYPES)}')
         if self.tile is not None and 2 * self.tile_overlap > self.tile:
             raise UsageError(
                 f'tile_overlap: {self.tile_overlap} is more than half of tile: {self.tile}; use larger tiles '
@@ -64,7 +63,7 @@ class Inference:
 
     @classmethod
     def option_keys(cls):
-        """Names of the options, as they stand in the ``val:`` block of an option file.
+        """Names of the options in the ``val:`` block of an option file.
 
         Returns:
             list[str]: Keys.
@@ -73,16 +72,16 @@ class Inference:
 
     @classmethod
     def from_options(cls, opt):
-        """Build from a dict such as the ``val:`` block of an option file; other keys in it are left alone.
+        """Build from a dict such as the ``val:`` block of an option file; other keys are ignored.
 
         Args:
             opt (dict | None): Options.
 
         Returns:
-            Inference: The inference path.
+            Inference: The settings.
 
         Raises:
-            UsageError: If a value is out of its range or two values contradict each other.
+            UsageError: If a value is out of range or two values contradict each other.
         """
         return cls(**{k: opt[k] for k in cls.option_keys() if k in (opt or {})})
 
@@ -105,19 +104,19 @@ class Inference:
 
     @torch.no_grad()
     def __call__(self, net, lq):
-        """Restore pictures.
+        """Restore images.
 
         Args:
-            net (nn.Module): Network that gives, in evaluation mode, one tensor (of a list, the first counts), of the
-                size of its input or an integer number of times larger. Its mode is the same afterwards.
-            lq (Tensor): Pictures, shape (n, c, h, w), float, range [0, 1]; may lie on another device than the network.
+            net (nn.Module): Network that returns, in evaluation mode, one tensor (or a list, whose first entry is
+                used) as large as its input or an integer number of times larger. Its mode is restored afterwards.
+            lq (Tensor): Images, shape (n, c, h, w), float, range [0, 1]; may be on another device than the network.
 
         Returns:
-            Tensor: Restored pictures, float32, not clipped, on the device of ``lq``, shape (n, c', h * s, w * s).
+            Tensor: Restored images, float32, not clipped, on the device of ``lq``, shape (n, c', h * s, w * s).
         """
         first = next(net.parameters(), lq)
-        device, dtype = first.device, PRECISIONS[self.precision]
-        casts = dtype not in (None, first.dtype)  # prepared networks hold what they compute in
+        device, dtype = first.device, DTYPES[self.precision]
+        casts = dtype not in (None, first.dtype)  # prepared networks already have the dtype
         multiple = self.pad_multiple or declared_multiple(net)
 
         def run(img):
@@ -140,12 +139,12 @@ class Inference:
             return restore_by_ensemble(run_padded, lq) if self.self_ensemble else run_padded(lq)
 
     def forwards(self, net, height, width):
-        """How often the network is called for one picture.
+        """Number of calls of the network for one image.
 
         Args:
             net (nn.Module): Network.
-            height (int): Height of the picture in pixels.
-            width (int): Width of the picture in pixels.
+            height (int): Height of the image in pixels.
+            width (int): Width of the image in pixels.
 
         Returns:
             int: Number of calls.
@@ -165,7 +164,7 @@ class Inference:
 
 
 def declared_multiple(net):
-    """Number of pixels of which a network needs both sides to be multiples.
+    """Number of pixels that both sides of a network's input must be multiples of.
 
     Args:
         net (nn.Module): Network; its attribute ``size_multiple`` is read, else ``window_size``.
@@ -187,6 +186,6 @@ def _evaluating(net):
     try:
         yield
     finally:
-        # module by module: parts that were frozen in evaluation mode stay so
+        # one by one, since frozen modules stay in evaluation mode
         for module in training:
             module.training = True

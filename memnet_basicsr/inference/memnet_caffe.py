@@ -1,7 +1,7 @@
-"""The published Caffe weights of MemNet: from blobs by layer name to constructor arguments and a state dict.
+"""Conversion of the published Caffe weights of MemNet: blobs by layer name to arguments and a state dict.
 
 A blob's name is ``<layer>/<index>``. Each convolution X has the layers ``X`` (weight, bias), ``bn_X`` (mean, variance,
-scale factor that both are to be divided by) and ``scale_X`` (gamma, beta). Convolutions that share their weights are
+scale factor to divide both by) and ``scale_X`` (gamma, beta). Convolutions that share their weights are
 stored once for every use, with equal values.
 """
 import numpy as np
@@ -13,13 +13,13 @@ from ..errors import UsageError
 
 
 def caffe_config(blobs):
-    """Read MemNet's constructor arguments off the blobs.
+    """Derive MemNet's constructor arguments from the blobs.
 
     Args:
         blobs (dict[str, ndarray]): Blobs by name.
 
     Raises:
-        UsageError: If the blobs that tell them are missing.
+        UsageError: If the blobs that determine them are missing.
     """
     units = [re.fullmatch(r'conv(\d+)_(\d+)_a/0', name) for name in blobs]
     units = [(int(unit[1]), int(unit[2])) for unit in units if unit]
@@ -53,7 +53,7 @@ def caffe_names(num_block, num_recursion):
 
 
 def convert_caffe_blobs(blobs):
-    """Turn the published blobs of a multi-supervised MemNet into arguments and weights for ours.
+    """Convert the published blobs of a multi-supervised MemNet to arguments and weights of :class:`MemNet`.
 
     Args:
         blobs (dict[str, ndarray]): Blobs by name.

@@ -1,4 +1,4 @@
-"""Released checkpoints of MemoryNet (https://arxiv.org/abs/2309.01377): names and shapes are MemoryNet's."""
+"""Conversion of released checkpoints of MemoryNet (https://arxiv.org/abs/2309.01377), whose names and shapes match."""
 import re
 
 from ..archs.memorynet_arch import MemoryNet
@@ -17,7 +17,7 @@ def convert_released_checkpoint(path):
         memory), and the state dict of such a MemoryNet.
 
     Raises:
-        UsageError: Not a checkpoint of MemoryNet, or missing, extra or misshapen entries (they are named).
+        UsageError: If it is not a checkpoint of MemoryNet, or entries are missing, unexpected or misshapen.
     """
     state = load(path)
     for key in ('state_dict', 'params', 'model'):
@@ -26,12 +26,12 @@ def convert_released_checkpoint(path):
     state = {name[len('module.'):] if name.startswith('module.') else name: value for name, value in state.items()}
     options = released_options(state, path)
     net = MemoryNet(**{k: v for k, v in options.items() if k != 'type'})
-    check_fits(net, state, path)
+    check_fits(net, state, f'checkpoint {path}')
     return options, {name: state[name] for name in net.state_dict()}
 
 
 def released_options(state, path):
-    """Arguments of MemoryNet, read off the shapes of a released state dict."""
+    """Derive MemoryNet's arguments from the shapes of a released state dict."""
     try:
         num_feat, num_in_ch, kernel_size, _ = state['shallow_feat1.0.weight'].shape
         attention = re.compile(r'stage3_orsnet\.orb1\.body\.\d+\.CA\.conv_du\.0\.weight')

@@ -2,17 +2,17 @@ import torch
 
 
 def pad_to_multiple(img, multiple):
-    """Reflect a batch at its right and bottom edge until both sides are multiples of a number.
+    """Reflect-pad a batch at the right and bottom edges until both sides are multiples of a number.
 
-    Pictures smaller than the padding are reflected again and again (a side of 1 pixel is repeated), so that any size
-    from 1x1 up works; where ``torch.nn.functional.pad(mode='reflect')`` can pad, the result is the same.
+    Images smaller than the padding are reflected repeatedly (a side of 1 pixel is replicated), so that every size from
+    1x1 works; otherwise equals ``torch.nn.functional.pad(mode='reflect')``.
 
     Args:
-        img (Tensor): Pictures, shape (n, c, h, w).
-        multiple (int): What both sides are to be multiples of, in pixels.
+        img (Tensor): Images, shape (n, c, h, w).
+        multiple (int): Number of pixels that both sides must be multiples of.
 
     Returns:
-        Tensor: Padded pictures; ``img`` itself where nothing is missing.
+        Tensor: Padded images; ``img`` itself if no padding is needed.
     """
     for dim in (2, 3):
         size = img.size(dim)
@@ -26,8 +26,8 @@ def reflected_index(size, length, device=None):
     """Positions 0..length-1 folded back into 0..size-1 by reflection at both ends (the end is not repeated).
 
     Args:
-        size (int): Number of pixels there are.
-        length (int): Number of pixels wanted.
+        size (int): Number of existing pixels.
+        length (int): Number of pixels after padding.
         device (torch.device | None): Device of the result. Default: None.
 
     Returns:

@@ -1,34 +1,38 @@
 import inspect
+import numpy as np
 import torch
+import warnings
 from torch.nn import functional as F
 
 from ..data.bicubic_util import resize_bicubic
 from ..errors import UsageError
 from .arrays import to_batch
+from .bundled import CHANNEL_ARGUMENTS
 from .color import rgb_to_ycbcr, ycbcr_to_rgb
 from .inference import Inference
+from .input_level import check_strength, estimate_sigma, outside_range
 from .weights import load_network
 
-# what networks call the number of channels of their input
-CHANNEL_ARGUMENTS = ('num_in_ch', 'in_chans', 'in_channels', 'img_channel')
 
-
-def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=False):
-    """Load weights and return a function that restores pictures: ``out = load_restorer('memnet_denoise')(img)``.
+def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=False, strength=1.):
+    """Load weights and return a function that restores images: ``out = load_restorer('memnet_denoise')(img)``.
 
     Args:
-        source (str): Packaged name, path of a ``.pth`` or ``.safetensors`` file with a description, or an address.
-        device (str | torch.device | None): Where to compute; None takes the GPU where there is one. Default: None.
+        source (str): Bundled name (see :func:`bundled_networks`), path of a ``.pth`` or ``.safetensors`` file with a
+            description, or http(s) address.
+        device (str | torch.device | None): Device; None selects the GPU if there is one. Default: None.
         precision (str): 'fp32', 'bf16' or 'fp16'. Default: 'fp32'.
-        tile (int | None): Side of the tiles for pictures too large for the memory, in pixels. Default: None.
+        tile (int | None): Side of the tiles in pixels, for images too large for the memory. Default: None.
         ensemble (bool): Average over the eight flips and rotations: eight times the time. Default: False.
+        strength (float): Weight of the output when it is blended with the input, in [0, 1]. Default: 1.
 
     Returns:
-        Restorer: Maps pictures to restored pictures.
+        Restorer: Maps images to restored images.
 
     Raises:
-        UsageError: If the weights cannot be had, or an argument is out of its range.
+        UsageError: If the weights cannot be loaded, or an argument is out of its range.
     """
+    strength = check_strength(strength)
     net, description = load_network(source)
     inference = Inference(
         tile=tile,
@@ -36,28 +40,35 @@ def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=Fal
         self_ensemble=ensemble,
         precision=precision,
         local_statistics=description.get('local_statistics'))
-    return Restorer(net, description, inference, device)
+    return Restorer(net, description, inference, device, strength)
 
 
 class Restorer:
-    """Maps pictures to restored pictures of the same kind, type and layout.
+    """Maps images to restored images of the same kind, dtype and layout.
 
-    Networks of one channel restore colour pictures as the description's ``color`` says: channel by channel, or their
-    luminance without or with the chroma. Networks of three channels see a gray picture three times and their outputs
-    are averaged.
+    One-channel networks restore color images as ``color`` of the description says: channel by channel, or the luminance
+    with or without the chroma. Three-channel networks get a gray image in all channels, and their outputs are averaged.
 
     Args:
-        net (nn.Module): Network; its form for inference is used, see :mod:`memnet_basicsr.fast`.
-        description (dict): What the network is for, see :func:`describe`.
+        net (nn.Module): Network; its inference form is used, see :mod:`memnet_basicsr.fast`.
+        description (dict): Purpose of the network, see :func:`describe`.
         inference (Inference | None): Tiles, precision, ...; None for the defaults. Default: None.
-        device (str | torch.device | None): Where to compute; None takes the GPU where there is one. Default: None.
+        device (str | torch.device | None): Device; None selects the GPU if there is one. Default: None.
+        strength (float): Weight of the output when it is blended with the input (for super-resolution: with the
+            bicubic enlargement), in [0, 1]. Default: 1.
+
+    Attributes:
+        valid_range (dict): Inputs that the network was trained for, such as ``{'sigma': [0, 75]}`` (scale 0..255) or
+            ``{'quality': [5, 98]}``; empty if the description has no ``range``.
 
     Raises:
-        UsageError: If there is no such device.
+        UsageError: If there is no such device, or ``strength`` is outside [0, 1].
     """
 
-    def __init__(self, net, description, inference=None, device=None):
+    def __init__(self, net, description, inference=None, device=None, strength=1.):
         self.description = description
+        self.valid_range = description.get('range') or {}
+        self.strength = check_strength(strength)
         self.inference = inference or Inference()
         self.in_channels = input_channels(net, description['network_g'])
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -65,40 +76,58 @@ class Restorer:
         try:
             self.net = net.to(self.device).requires_grad_(False)
         except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
-            raise UsageError(f'device {device}: cannot be used here: {str(error).splitlines()[0]}') from None
+            raise UsageError(f'device {device}: not available: {str(error).splitlines()[0]}') from None
 
     def __call__(self, img, scale=None):
-        """Restore one picture, a batch or a list.
+        """Restore an image, a batch or a list.
+
+        Warns (``UserWarning``) if the estimated noise is outside the valid range of the network.
 
         Args:
             img (ndarray | Tensor | list): Gray or RGB (not BGR). Arrays (h, w), (h, w, c) or (n, h, w, c), tensors
                 (h, w), (c, h, w) or (n, c, h, w), c = 1 or 3. uint8 in 0..255, uint16 in 0..65535, or float in [0, 1].
-            scale (float | None): Factor of super-resolution; needed where the network knows several. Default: None.
+            scale (float | None): Factor of super-resolution; required if the network has several. Default: None.
 
         Returns:
-            ndarray | Tensor | list: As ``img``; for super-resolution ``scale`` times as large. Whole numbers are
-                rounded and clipped, floats neither.
+            ndarray | Tensor | list: Like ``img``; ``scale`` times as large for super-resolution. Integers are rounded
+                and clipped, floats are not.
 
         Raises:
-            UsageError: If ``img`` is not such a picture, or ``scale`` does not suit the network.
+            UsageError: If ``img`` is not such an image, ``scale`` does not suit the network, or the output is not
+                finite.
         """
         if isinstance(img, (list, tuple)):
             return [self(v, scale) for v in img]
         batch, back = to_batch(img)
+        if 'sigma' in self.valid_range:
+            for sample in batch.cpu().numpy():
+                levels = {'sigma': estimate_sigma(np.ascontiguousarray(sample.transpose(1, 2, 0)))}
+                for fault in outside_range(levels, self.valid_range):
+                    warnings.warn(f'{fault} of the network', stacklevel=2)
         return back(self.restore(batch, self.check_scale(scale)))
 
     def restore(self, lq, scale=1):
-        """Restore a batch.
+        """Restore a batch, without a check of its noise.
 
         Args:
-            lq (Tensor): Gray or RGB pictures, shape (n, c, h, w), c = 1 or 3, range [0, 1].
+            lq (Tensor): Gray or RGB images, shape (n, c, h, w), c = 1 or 3, range [0, 1].
             scale (float): Factor of super-resolution. Default: 1.
 
         Returns:
-            Tensor: Restored pictures, not clipped, shape (n, c, h * scale, w * scale), on the device of ``lq``.
+            Tensor: Restored images, not clipped, shape (n, c, h * scale, w * scale), on the device of ``lq``.
+
+        Raises:
+            UsageError: If the output is not finite.
         """
-        if self.description.get('upscaled_by') == 'bicubic':
-            lq = upscale(lq, scale)
+        enlarged = upscale(lq, scale) if self.strength < 1 or self.description.get('upscaled_by') == 'bicubic' else lq
+        if self.strength == 0:
+            return enlarged
+        out = self._restore_channels(enlarged if self.description.get('upscaled_by') == 'bicubic' else lq)
+        if not torch.isfinite(out).all():
+            raise UsageError('the output holds NaN or infinite values; use precision fp32, or check the weights')
+        return out if self.strength == 1 else enlarged + self.strength * (out - enlarged)
+
+    def _restore_channels(self, lq):
         channels = lq.size(1)
         if channels == self.in_channels:
             return self._apply(lq)
@@ -109,43 +138,45 @@ class Restorer:
         return self._restore_luminance(lq)
 
     def check_scale(self, scale):
-        """Factor of super-resolution to use.
+        """Check the factor of super-resolution.
 
         Args:
-            scale (float | None): Factor asked for.
+            scale (float | None): Requested factor.
 
         Returns:
             float: Factor; 1 for other tasks.
 
         Raises:
-            UsageError: If a factor is missing, not possible, or makes no sense for the task.
+            UsageError: If a factor is missing, not supported, or the task has none.
         """
         if self.description['task'] != 'sr':
             if scale not in (None, 1):
-                raise UsageError(f'scale: {scale} is for super-resolution; these weights are for '
-                                 f"{self.description['task']}")
+                raise UsageError(f'scale: {scale} is for super-resolution, but these weights are for '
+                                 f"{self.description['task']}; leave it out")
             return 1
         known = self.description['scale']
         if scale is None and len(known) == 1:
             return known[0]
         fixed = self.description['upscaled_by'] == 'network'
         if scale is None or not 1 <= scale <= 8 or (fixed and scale not in known):
-            raise UsageError(
-                f'scale: {scale}; give the factor of super-resolution, one of {", ".join(map(str, known))}')
+            raise UsageError(f'scale: {scale} is not supported; use a factor of super-resolution such as one of '
+                             f'{", ".join(map(str, known))}')
         return scale
 
     def forwards(self, height, width, channels, scale=1):
-        """How often the network is called for one picture; for progress bars.
+        """Number of calls of the network for one image, for progress bars.
 
         Args:
-            height (int): Height of the picture in pixels.
-            width (int): Width of the picture in pixels.
+            height (int): Height of the image in pixels.
+            width (int): Width of the image in pixels.
             channels (int): Its channels, 1 or 3.
             scale (float): Factor of super-resolution. Default: 1.
 
         Returns:
             int: Number of calls.
         """
+        if self.strength == 0:
+            return 0
         if self.description.get('upscaled_by') == 'bicubic':
             height, width = round(height * scale), round(width * scale)
         forwards = self.inference.forwards(self.net, height, width)
@@ -161,7 +192,7 @@ class Restorer:
     def _restore_luminance(self, lq):
         y, chroma = rgb_to_ycbcr(lq)
         if self.description['task'] == 'sr':
-            # super-resolution is trained on MATLAB's luminance, which lies in 16..235
+            # super-resolution is trained on MATLAB's luminance, in 16..235
             y = (self._apply((16 + 219 * y) / 255) * 255 - 16) / 219
         else:
             y = self._apply(y)
@@ -172,7 +203,7 @@ class Restorer:
         return ycbcr_to_rgb(y, chroma)
 
     def _restore_chroma(self, chroma):
-        """What the network changes in each at half the size, where JPEG has left its blocks, is added enlarged."""
+        """Restore both at half the size, at which JPEG compresses them, and add the enlarged change."""
         height, width = chroma.shape[2:]
         half = F.avg_pool2d(F.pad(chroma, (0, width % 2, 0, height % 2), mode='replicate'), 2)
         change = torch.cat([self._apply(v + 0.5) - 0.5 - v for v in half.split(1, dim=1)], dim=1)
@@ -180,14 +211,14 @@ class Restorer:
 
 
 def upscale(img, scale):
-    """Enlarge bicubically, as MATLAB's ``imresize`` does.
+    """Enlarge bicubically, like MATLAB's ``imresize``.
 
     Args:
-        img (Tensor): Pictures, shape (n, c, h, w).
+        img (Tensor): Images, shape (n, c, h, w).
         scale (float): Factor.
 
     Returns:
-        Tensor: Pictures, shape (n, c, round(h * scale), round(w * scale)), neither clipped nor rounded.
+        Tensor: Images, shape (n, c, round(h * scale), round(w * scale)), neither clipped nor rounded.
     """
     if scale == 1:
         return img
@@ -197,14 +228,14 @@ def upscale(img, scale):
 
 
 def input_channels(net, network_opt):
-    """Channels of a network's input.
+    """Number of channels of a network's input.
 
     Args:
         net (nn.Module): Network.
         network_opt (dict): Its ``network_g``.
 
     Returns:
-        int: The argument that says so, given or by default; 3 where none does.
+        int: The constructor argument for it, as given or by default; 3 if there is none.
     """
     defaults = {k: v.default for k, v in inspect.signature(type(net)).parameters.items()}
     for name in CHANNEL_ARGUMENTS:

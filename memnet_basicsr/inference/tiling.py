@@ -2,22 +2,22 @@ import torch
 
 
 def restore_by_tiles(restore, img, tile, overlap, multiple=1):
-    """Restore a picture piece by piece and put the pieces together without seams.
+    """Restore an image tile by tile and blend the tiles without seams.
 
-    Neighbouring tiles share at least ``overlap`` pixels. Of these, the outer 3/8 on either side are thrown away (there
-    the network saw the end of its tile) and the central quarter is blended. So the result equals that of the whole
-    picture when the network looks no farther than 3/8 of the overlap, and has no visible seams otherwise. Beside the
-    tile in work, only the result is held, on the device of ``img``.
+    Neighboring tiles share at least ``overlap`` pixels. The outer 3/8 on either side are discarded, because the network
+    saw the border of its tile there, and the central quarter is blended. The result equals that of the whole image if
+    the receptive field is at most 3/8 of the overlap, and has no visible seams otherwise. Only the current tile and the
+    result are kept in memory, the result on the device of ``img``.
 
     Args:
         restore (Callable): Maps (n, c, h, w) to (n, c', h * s, w * s) for an integer s.
-        img (Tensor): Pictures, shape (n, c, h, w), both sides multiples of ``multiple``.
+        img (Tensor): Images, shape (n, c, h, w), both sides multiples of ``multiple``.
         tile (int): Side of a tile in pixels, at least 2 * overlap; rounded up to ``multiple``.
-        overlap (int): Smallest number of pixels that neighbours share; rounded up to ``multiple``.
+        overlap (int): Smallest number of pixels that neighbors share; rounded up to ``multiple``.
         multiple (int): Tiles start and end at multiples of this number of pixels. Default: 1.
 
     Returns:
-        Tensor: Restored pictures, float32, shape (n, c', h * s, w * s).
+        Tensor: Restored images, float32, shape (n, c', h * s, w * s).
     """
     rows, columns = (tile_spans(size, tile, overlap, multiple) for size in img.shape[2:])
     if len(rows) == len(columns) == 1:
@@ -40,21 +40,21 @@ def restore_by_tiles(restore, img, tile, overlap, multiple=1):
 
 
 def tile_spans(size, tile, overlap, multiple=1):
-    """Where the tiles of one axis lie and where they are blended.
+    """Positions of the tiles along one axis, and of the zones where they are blended.
 
-    As few tiles as possible, evenly spread, all of one length (that of ``tile``, or the axis where that is shorter).
+    As few tiles as possible, evenly spaced, all of length ``tile``, or of the length of the axis if that is shorter.
 
     Args:
         size (int): Length of the axis in pixels, a multiple of ``multiple``.
         tile (int): Length of a tile in pixels.
-        overlap (int): Smallest number of pixels that neighbours share.
+        overlap (int): Smallest number of pixels that neighbors share.
         multiple (int): Tiles start and end at multiples of this number of pixels. Default: 1.
 
     Returns:
         list[tuple]: (start, end, fade-in zone, fade-out zone) of every tile, a zone being a (start, end) in pixels of
             the axis, or None at an end of the axis.
     """
-    # counted in cells of `multiple` pixels, so that every start and end falls between two cells
+    # in units of `multiple` pixels, so that tiles start and end at multiples
     size, overlap = size // multiple, -(-overlap // multiple)
     tile = min(max(-(-tile // multiple), 2 * overlap, 1), size)
     number = 1 if tile == size else -(-(size - overlap) // (tile - overlap))
@@ -70,7 +70,7 @@ def tile_spans(size, tile, overlap, multiple=1):
 
 
 def output_scale(out_size, in_size):
-    """Output size over input size of a network, which must be the same whole number along both axes.
+    """Ratio of output size to input size of a network, which must be the same integer along both axes.
 
     Args:
         out_size (tuple[int]): Height and width of the output.
@@ -84,14 +84,13 @@ def output_scale(out_size, in_size):
     """
     scale = out_size[0] // in_size[0]
     if scale < 1 or tuple(out_size) != (in_size[0] * scale, in_size[1] * scale):
-        raise RuntimeError(
-            f'a network that turns {in_size[0]}x{in_size[1]} into {out_size[0]}x{out_size[1]} pixels can '
-            'be neither padded nor tiled: the output must be 1, 2, 3, ... times as large as the input')
+        raise RuntimeError(f'a network that maps {in_size[0]}x{in_size[1]} to {out_size[0]}x{out_size[1]} pixels can '
+                           'be neither padded nor tiled: the output must be 1, 2, 3, ... times as large as the input')
     return scale
 
 
 def _ramps(start, end, zones, scale, device):
-    """Weights of one tile along one axis: 0 outside its zones, 1 between them, a line inside them."""
+    """Weights of one tile along one axis: 0 outside its zones, 1 between them, a linear ramp inside them."""
     position = torch.arange(start * scale, end * scale, device=device) + 0.5
     weight = torch.ones_like(position)
     for zone, sign in zip(zones, (1, -1)):

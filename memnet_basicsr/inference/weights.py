@@ -1,4 +1,4 @@
-import difflib
+import contextlib
 import hashlib
 import io
 import json
@@ -6,22 +6,27 @@ import os
 import re
 import torch
 from os import path as osp
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from basicsr.utils.registry import ARCH_REGISTRY
 from ..atomic_file import write_atomically
-from ..errors import UsageError
+from ..engine.checkpoint import check_fits, load, parameters_of
+from ..errors import UsageError, near
+from .bundled import FOLDER, KEY
 from .description import check_description
+from .download import download
 
 SUFFIXES = ('.safetensors', '.pth')
-KEY = 'memnet_basicsr'
-PACKAGED = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'weights')
+PACKAGED = FOLDER
+# the loader under the name that other modules use
+read_pth = load
 
 
 def packaged_weights():
-    """Weights that come with the package.
+    """Files of the weights that come with the package; :func:`bundled_networks` has their descriptions.
 
     Returns:
-        dict: Name and path, sorted by name.
+        dict: Name -> path, sorted by name.
     """
     names = sorted(os.listdir(PACKAGED), reverse=True) if osp.isdir(PACKAGED) else []
     found = {osp.splitext(v)[0]: osp.join(PACKAGED, v) for v in names if v.endswith(SUFFIXES)}
@@ -29,10 +34,10 @@ def packaged_weights():
 
 
 def find_weights(source):
-    """Path of a weights file.
+    """Find a weights file.
 
     Args:
-        source (str): Path of a ``.pth`` or ``.safetensors`` file, name of packaged weights (see
+        source (str): Path of a ``.pth`` or ``.safetensors`` file, name of bundled weights (see
             :func:`packaged_weights`), or an http(s) address, which is downloaded once into torch's hub cache.
 
     Returns:
@@ -43,19 +48,18 @@ def find_weights(source):
     """
     source = os.fspath(source)
     if re.match(r'https?://', source):
-        return _download(source)
+        return download(source, _check_readable)
     packaged = packaged_weights()
     if osp.isfile(source):
         return source
     if source in packaged:
         return packaged[source]
-    near = difflib.get_close_matches(source, packaged, n=1)
-    raise UsageError(f'weights {source}: neither a file nor packaged weights; packaged are: '
-                     f'{", ".join(packaged) or "none"}' + (f' (did you mean {near[0]}?)' if near else ''))
+    raise UsageError(f'weights {source}: neither a file nor bundled weights; bundled are: '
+                     f'{", ".join(packaged) or "none"}{near(source, packaged)}')
 
 
 def read_weights(path):
-    """Read a weights file; nothing in it is executed.
+    """Read a weights file. Nothing in it is executed.
 
     Args:
         path (str): ``.safetensors`` file, or ``.pth`` file with ``params_ema`` (preferred) or ``params``.
@@ -69,55 +73,29 @@ def read_weights(path):
     if path.endswith('.safetensors'):
         params, description = _read_safetensors(path)
     else:
-        content = read_pth(path)
-        params, description = content.get('params_ema', content.get('params')), content.get(KEY)
-        if not isinstance(params, dict):
-            raise UsageError(f'weights {path}: holds neither params nor params_ema')
+        content = load(path)
+        params, description = parameters_of(content, path), content.get(KEY)
     if description is None:
         raise UsageError(f'weights {path}: carries no description of its network; make a file that does with '
                          'scripts/package_weights.py and the option file of the training')
-    params = {k.removeprefix('module.'): v for k, v in params.items()}
     return params, check_description(description, f'weights {path}: the description')
 
 
-def read_pth(path):
-    """Read a ``.pth`` file; nothing in it is executed.
-
-    Args:
-        path (str): File.
-
-    Returns:
-        dict: What it holds; empty where that is no dict.
-
-    Raises:
-        UsageError: If it is missing, damaged or holds more than tensors and plain values.
-    """
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f'weights {path}: there is no such file') from None
-    except Exception as error:  # the unpickler raises whatever the damage leads to
-        raise UsageError(
-            f'weights {path}: cannot be read, the file is damaged or holds more than tensors and plain values '
-            f'({type(error).__name__})') from None
-    return content if isinstance(content, dict) else {}
-
-
 def write_weights(path, params, description, params_ema=None):
-    """Write a weights file that needs no option file, whole or not at all.
+    """Write a weights file that needs no option file; a file that was there before survives a failure.
 
     A ``.pth`` file also loads through BasicSR's ``pretrain_network_g`` with ``param_key_g: params`` (or
     ``params_ema``).
 
     Args:
-        path (str): ``.pth`` or ``.safetensors`` file. The latter holds one set: ``params_ema`` where given.
+        path (str): ``.pth`` or ``.safetensors`` file. The latter holds one set: ``params_ema`` if given.
         params (dict): Parameters and buffers of the network by name.
         description (dict): See :func:`describe`.
-        params_ema (dict | None): Averaged parameters; preferred when restoring. Default: None.
+        params_ema (dict | None): Averaged parameters, preferred for inference. Default: None.
 
     Raises:
-        UsageError: If the suffix is another one or the description is not usable.
-        OSError: If the file cannot be written; one that was there before is left as it was.
+        UsageError: If the suffix is not supported or the description is not usable.
+        OSError: If the file cannot be written.
     """
     description = check_description(description, 'the description')
     sets = {'params': params} if params_ema is None else {'params': params, 'params_ema': params_ema}
@@ -129,9 +107,11 @@ def write_weights(path, params, description, params_ema=None):
     elif path.endswith('.safetensors'):
         # clones: the format refuses tensors that share memory
         tensors = {k: v.clone() for k, v in sets.get('params_ema', sets['params']).items()}
-        content = _safetensors(path).torch.save(tensors, {KEY: json.dumps(description)})
+        metadata = {KEY: json.dumps(description)}
+        metadata['sha256'] = _checksum(tensors, metadata[KEY])
+        content = _safetensors(path).torch.save(tensors, metadata)
     else:
-        raise UsageError(f'weights {path}: the name is to end with .pth or .safetensors')
+        raise UsageError(f'weights {path}: the suffix is not supported; use .pth or .safetensors')
     write_atomically(path, content)
 
 
@@ -139,7 +119,7 @@ def load_network(source):
     """Build the network of a weights file and load it.
 
     Args:
-        source (str): Path, packaged name or address, see :func:`find_weights`.
+        source (str): Path, bundled name or address, see :func:`find_weights`.
 
     Returns:
         tuple: Network (nn.Module in evaluation mode, on the CPU), and the description (dict).
@@ -153,11 +133,11 @@ def load_network(source):
 
 
 def build_untrained(network_opt, where):
-    """Build a registered network as it starts training.
+    """Build a registered network with its initial parameters.
 
     Args:
         network_opt (dict): ``network_g`` of an option file: type and arguments.
-        where (str): What to call their source in messages.
+        where (str): Their source, for messages.
 
     Returns:
         nn.Module: Network in evaluation mode, on the CPU.
@@ -168,13 +148,16 @@ def build_untrained(network_opt, where):
     args = dict(network_opt)
     name = args.pop('type', None)
     if name not in ARCH_REGISTRY:
-        raise UsageError(f'{where}: is for the network {name}, which is not registered; import the package that has it '
-                         'first')
+        raise UsageError(f'{where}: the network {name} is not registered{near(name, ARCH_REGISTRY.keys())}; import the '
+                         'package that defines it first')
     try:
-        # not BasicSR's build_network: it logs, and who restores one picture wants no log
+        # BasicSR's `build_network` logs, which is unwanted when restoring a single image
         return ARCH_REGISTRY.get(name)(**args).eval()
-    except (TypeError, ValueError) as error:
-        raise UsageError(f'{where}: {name} cannot be built with the arguments in network_g: {error}') from None
+    except UsageError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError, LookupError, AttributeError) as error:
+        text = (str(error) or type(error).__name__).splitlines()[0]
+        raise UsageError(f'{where}: {name} cannot be built with the arguments in network_g: {text}') from None
 
 
 def build_network(network_opt, params, where):
@@ -183,45 +166,56 @@ def build_network(network_opt, params, where):
     Args:
         network_opt (dict): ``network_g`` of an option file: type and arguments.
         params (dict): Parameters and buffers by name.
-        where (str): What to call their source in messages.
+        where (str): Their file, for messages.
 
     Returns:
         nn.Module: Network in evaluation mode, on the CPU.
 
     Raises:
-        UsageError: If the network is unknown or they do not fit.
+        UsageError: If the network is unknown, the parameters do not fit, or they are not finite.
     """
-    net = build_untrained(network_opt, where)
-    name = network_opt['type']
-    own = net.state_dict()
-    wrong = [f'{k} is missing' for k in own if k not in params]
-    wrong += [f'{k} is not of the network' for k in params if k not in own]
-    wrong += [
-        f'{k} is {tuple(params[k].shape)} instead of {tuple(v.shape)}' for k, v in own.items()
-        if k in params and params[k].shape != v.shape
-    ]
-    if wrong:
-        more = f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''
-        raise UsageError(f'{where}: does not fit {name} with the arguments in network_g: {wrong[0]}{more}')
+    with _size_limit(params, where):
+        net = build_untrained(network_opt, where)
+    check_fits(net, params, where)
+    for name, value in params.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UsageError(f'{where}: {name} holds NaN or infinite values; use another checkpoint')
     net.load_state_dict(params)
     return net
 
 
-def _download(address):
-    name = osp.basename(address.split('?')[0]) or 'weights.pth'
-    # two addresses may end with the same file name
-    folder = osp.join(torch.hub.get_dir(), 'checkpoints', KEY, hashlib.sha256(address.encode()).hexdigest()[:8])
-    path = osp.join(folder, name)
-    if not osp.isfile(path):
-        checksum = re.search(r'-([a-f0-9]{8,})\.', name)  # torch's convention for names that carry one
-        try:
-            os.makedirs(folder, exist_ok=True)
-            torch.hub.download_url_to_file(address, path, checksum and checksum.group(1))
-        except (OSError, RuntimeError) as error:  # URLError and HTTPError are OSErrors; RuntimeError: checksum
-            reason = str(getattr(error, 'reason', error)).splitlines()[0]
-            raise UsageError(f'weights {address}: cannot be downloaded ({reason}); without a network, give a file or '
-                             f'packaged weights ({", ".join(packaged_weights()) or "none here"})') from None
-    return path
+@contextlib.contextmanager
+def _size_limit(params, where):
+    """Refuse networks much larger than their parameters while open: the arguments may come from strangers."""
+    left = {'values': 10**6 + 2 * sum(v.numel() for v in params.values()), 'tensors': 1000 + 10 * len(params)}
+
+    def count(module, name, param):
+        left['tensors'] -= 1
+        left['values'] -= 0 if param is None else param.numel()
+        if min(left.values()) < 0:
+            raise UsageError(f'{where} does not fit the arguments in network_g, which make a network that is much '
+                             'larger')
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _check_readable(path):
+    if path.endswith('.safetensors'):
+        _read_safetensors(path)
+    else:
+        load(path)
+
+
+def _checksum(tensors, text):
+    digest = hashlib.sha256(text.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _safetensors(path):
@@ -238,6 +232,12 @@ def _read_safetensors(path):
         with safetensors.safe_open(path, framework='pt') as f:
             metadata = f.metadata() or {}
             params = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118  (it is not a dict: no iteration)
-        return params, json.loads(metadata[KEY]) if KEY in metadata else None
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        text = metadata.get(KEY)
+        if 'sha256' in metadata and metadata['sha256'] != _checksum(params, text):
+            raise UsageError(f'weights {path}: the file is damaged: its checksum does not match; copy or download it '
+                             'again')
+        return params, None if text is None else json.loads(text)
+    except UsageError:
+        raise
+    except (safetensors.SafetensorError, OSError, ValueError, AttributeError) as error:
         raise UsageError(f'weights {path}: cannot be read, the file is damaged ({type(error).__name__})') from None

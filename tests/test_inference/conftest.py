@@ -7,7 +7,7 @@ from memnet_basicsr.inference.weights import ARCH_REGISTRY, write_weights
 
 
 class BlurForTests(nn.Module):
-    """3x3 mean plus a learned offset; enlarges by repetition where asked to."""
+    """3x3 mean plus a learned offset; enlarges by repetition if `upscale` is above 1."""
 
     def __init__(self, num_in_ch=1, upscale=1):
         super().__init__()
@@ -30,7 +30,7 @@ def blur_net():
 
 @pytest.fixture
 def make_weights(tmp_path):
-    """Write a weights file of BlurForTests and give its path."""
+    """Write a weights file of BlurForTests and return its path."""
 
     def make(task='denoise', suffix='.pth', offset=0., ema_offset=None, scale=None, network=None, **description):
         opt = {'name': 'tests', 'network_g': {'type': 'BlurForTests', **(network or {})}}

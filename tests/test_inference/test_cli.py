@@ -28,7 +28,7 @@ def save(path, *shape, dtype=np.uint8, seed=0, **options):
 
 @pytest.fixture
 def run(make_weights, tmp_path, capsys, monkeypatch):
-    """Run the command in tmp_path; gives exit code, lines of stdout, lines of stderr."""
+    """Run the command in tmp_path; return the exit code, lines of stdout and lines of stderr."""
     monkeypatch.chdir(tmp_path)
     weights = make_weights()
 
@@ -48,7 +48,7 @@ def tree(folder):
 def test_folders_keep_names_depth_and_alpha(run, make_weights, tmp_path):
     imgs = {
         'gray.png': save('in/gray.png', 9, 8),
-        'sub/colour.tif': save('in/sub/colour.tif', 9, 8, 3),
+        'sub/color.tif': save('in/sub/color.tif', 9, 8, 3),
         'sub/deep.er/alpha.png': save('in/sub/deep.er/alpha.png', 9, 8, 4),
         'wide.png': save('in/wide.png', 9, 8, 3, dtype=np.uint16),
         'UPPER.PNG': save('in/UPPER.PNG', 1, 1),
@@ -78,27 +78,27 @@ def test_one_file_to_a_file_and_patterns(run):
     assert tree('out') == ['a.png', 'x/b.png']
 
 
-def test_nothing_is_overwritten_unless_told(run):
+def test_existing_files_are_kept_without_overwrite(run):
     save('in/a.png', 5, 6)
     save('out/a.png', 2, 2)
     save('in/b.png', 5, 6)
     code, out, err = run('-i', 'in', '-o', 'out')
-    assert code == 0 and out == ['1 restored to out, 1 left as they were'] and 'is there already' in err[0]
+    assert code == 0 and out == ['1 restored to out, 1 skipped'] and 'already exists' in err[0]
     assert Image.open('out/a.png').size == (2, 2)
     assert run('-i', 'in', '-o', 'out', '--overwrite')[0] == 0
     assert Image.open('out/a.png').size == (6, 5)
 
 
-def test_results_in_the_folder_of_the_input_are_not_inputs(run):
+def test_outputs_in_the_input_folder_are_not_inputs(run):
     save('in/a.png', 5, 6)
     for _ in range(2):
         assert run('-i', 'in', '-o', 'in/out')[0] == 0
     assert tree('in') == ['a.png', 'out/a.png']
     code, _, err = run('-i', 'in/a.png', '-o', 'in')
-    assert code == 0 and 'is there already' in err[0]
+    assert code == 0 and 'already exists' in err[0]
 
 
-def test_broken_pictures_do_not_stop_the_others(run, tmp_path):
+def test_broken_files_do_not_stop_the_others(run, tmp_path):
     from test_image_io import bad_files
     os.makedirs('in')
     bad = bad_files(tmp_path / 'in')
@@ -119,8 +119,8 @@ def test_broken_pictures_do_not_stop_the_others(run, tmp_path):
             k: v
             for k, v in bad.items() if k != 'loop.png'
         }, 'circle': 'visited anyway',
-        'dangling.png': 'leads nowhere',
-        'notes.txt': 'not pictures',
+        'dangling.png': 'dangling link',
+        'notes.txt': 'no suffix of an image',
         'cmyk.jpg': 'converted to RGB'
     }
     assert len(err) == len(said)
@@ -128,7 +128,7 @@ def test_broken_pictures_do_not_stop_the_others(run, tmp_path):
         assert sum(name in line for line in err) == 1, name
 
 
-def test_long_and_tiny_pictures(run):
+def test_long_and_tiny_images(run):
     save('in/long.png', 20, 20000)
     save('in/one.png', 1, 1, 3)
     assert run('-i', 'in', '-o', 'out') == (0, ['2 restored to out'], [])
@@ -137,15 +137,15 @@ def test_long_and_tiny_pictures(run):
 
 @pytest.mark.parametrize('argv, message', [
     (['-i', 'nothing', '-o', 'out'], 'nothing: there is no such file'),
-    (['-i', 'empty', '-o', 'out'], 'empty: no pictures found'),
-    (['-i', 'in/*.bmp', '-o', 'out'], 'no pictures found'),
-    (['-i', 'in', '-o', 'in/a.png'], 'cannot be made|is not writable'),
-    (['-i', 'in', '-o', 'in/a.png/out'], 'cannot be made'),
+    (['-i', 'empty', '-o', 'out'], 'empty: no images found'),
+    (['-i', 'in/*.bmp', '-o', 'out'], 'no images found'),
+    (['-i', 'in', '-o', 'in/a.png'], 'cannot be created|is not writable'),
+    (['-i', 'in', '-o', 'in/a.png/out'], 'cannot be created'),
     (['-i', 'in/a.png', 'other/a.png', '-o', 'out'], 'would both be written to'),
     (['-i', 'in', '-o', 'out', '--gt', 'nothing'], 'nothing: there is no such'),
     (['-i', 'in', '-o', 'out', '--scale', '2'], 'scale: 2.0 is for super-resolution'),
 ])
-def test_mistakes_are_one_line_and_nothing_is_written(run, argv, message):
+def test_user_errors_are_one_line_and_nothing_is_written(run, argv, message):
     save('in/a.png', 5, 6)
     save('in/b.png', 5, 6)
     save('other/a.png', 5, 6)
@@ -159,7 +159,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(run, argv, message):
     assert tree('.') == before
 
 
-def test_progress_bar_does_not_touch_the_result(run, monkeypatch):
+def test_progress_bar_does_not_change_the_output(run, monkeypatch):
     save('in/a.png', 50, 60, 3)
     assert run('-i', 'in', '-o', 'out')[0] == 0
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
@@ -171,10 +171,10 @@ def test_progress_bar_does_not_touch_the_result(run, monkeypatch):
 def test_missing_weights_are_one_line(run):
     save('in/a.png', 5, 6)
     code, _, err = run('-i', 'in', '-o', 'out', weights='memnet_nothing')
-    assert code == 1 and len(err) == 1 and 'packaged are' in err[0]
+    assert code == 1 and len(err) == 1 and 'bundled are' in err[0]
 
 
-def test_a_full_disk_is_told_per_picture(run, monkeypatch):
+def test_a_full_disk_is_reported_per_image(run, monkeypatch):
     save('in/a.png', 5, 6)
 
     def full(*args):
@@ -183,10 +183,10 @@ def test_a_full_disk_is_told_per_picture(run, monkeypatch):
     monkeypatch.setattr(os, 'fsync', full)
     code, out, err = run('-i', 'in', '-o', 'out')
     assert code == 1 and out == ['0 restored to out, 1 failed']
-    assert 'in/a.png: the result cannot be written: No space left on device' in err[0] and tree('out') == []
+    assert 'in/a.png: the output cannot be written: No space left on device' in err[0] and tree('out') == []
 
 
-def test_figures_against_clean_pictures(run):
+def test_metrics_against_clean_images(run):
     from skimage.metrics import peak_signal_noise_ratio
     lq = save('in/s/a.png', 30, 40, 3)
     clean = save('gt/s/a.bmp', 30, 40, 3, seed=1)
@@ -197,7 +197,7 @@ def test_figures_against_clean_pictures(run):
     save('gt/d.png', 30, 41)
     code, out, err = run('-i', 'in', '-o', 'out', '--gt', 'gt')
     assert code == 1 and len(err) == 2
-    assert 'c.png: has no clean picture in gt' in err[0] and '30x41' in err[1]
+    assert 'c.png: has no clean image in gt' in err[0] and '30x41' in err[1]
     restored = np.array(Image.open('out/s/a.png'))
     before, after = (peak_signal_noise_ratio(clean, v, data_range=255) for v in (lq, restored))
     line = next(v for v in out if v.startswith('in/s/a.png'))
@@ -229,17 +229,19 @@ def test_one_name_from_two_formats_is_refused(run):
     save('in/a.gif', 5, 6)
     save('in/a.png', 7, 8)
     code, _, err = run('-i', 'in', '-o', 'out')
-    assert code == 1 and 'another picture was written to' in err[0] and tree('out') == ['a.png']
+    assert code == 1 and 'another image was just written to' in err[0] and tree('out') == ['a.png']
 
 
-def test_help_and_mistakes_in_options_import_nothing_heavy():
+def test_help_and_wrong_options_import_nothing_heavy():
     code = '''
 import importlib.util, json, sys
 spec = importlib.util.spec_from_file_location('memnet_basicsr.inference.cli', sys.argv[1])
 cli = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(cli)
 codes = []
-for argv in (['--help'], ['-i'], ['-i', 'a', '-o', 'b', '-w', 'c', '--tile', '-1']):
+for argv in (['--help'], ['-i'], ['-i', 'a', '-o', 'b', '-w', 'c', '--tile', '-1'],
+             ['-i', 'a', '-o', 'b', '--auto', '--strength', '1.1'], ['-i', 'a', '-o', 'b'],
+             ['-i', 'a', '-o', 'b', '-w', 'c', '--auto']):
     try:
         cli.main(argv)
     except SystemExit as error:
@@ -248,12 +250,12 @@ heavy = [v for v in ('torch', 'numpy', 'cv2', 'basicsr', 'memnet_basicsr') if v 
 print(json.dumps([codes, heavy]))
 '''
     done = subprocess.run([sys.executable, '-c', code, CLI], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == [[0, 2, 2], []]
-    assert 'examples:' in done.stdout and 'Traceback' not in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [[0, 2, 2, 2, 2, 2], []]
+    assert 'examples:' in done.stdout and 'memnet_denoise ' in done.stdout and 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize('given, want', [({}, 'PASSIVE'), ({'OMP_WAIT_POLICY': 'ACTIVE'}, 'ACTIVE')])
-def test_waiting_threads_sleep_unless_told(given, want):
+def test_waiting_threads_sleep_by_default(given, want):
     code = """
 import os, sys, _memnet_basicsr_restore
 try:
@@ -267,7 +269,7 @@ except SystemExit:
 
 
 def test_module_can_be_run(tmp_path, make_weights):
-    # a stock network: the one of the other tests is registered in this process alone
+    # a stock network, because BlurForTests is registered in this process only
     import torch
 
     from basicsr.archs.srresnet_arch import MSRResNet
@@ -303,6 +305,6 @@ def test_folders_are_entered_once(tmp_path):
     os.symlink(tmp_path / 'real', tmp_path / 'a/other')
     os.symlink(tmp_path / 'a', tmp_path / 'real/back')
     files = list_files([str(tmp_path / 'a')], ('.png', ))
-    assert [v for _, v in files.pictures] == ['x.png', 'other/y.png']
+    assert [v for _, v in files.images] == ['x.png', 'other/y.png']
     assert len(files.skipped) == 3
-    assert len(list_files([str(tmp_path / 'a')] * 2, ('.png', )).pictures) == 2
+    assert len(list_files([str(tmp_path / 'a')] * 2, ('.png', )).images) == 2

@@ -21,7 +21,7 @@ def weights_of(network, tmp_path, task='denoise'):
     torch.manual_seed(0)
     args = dict(network)
     net = ARCH_REGISTRY.get(args.pop('type'))(**args)
-    for module in net.modules():  # statistics that are not those of a new network
+    for module in net.modules():  # statistics that differ from the initial ones
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.5, 0.5)
             module.running_var.uniform_(0.5, 2)
@@ -57,13 +57,13 @@ def test_exported_networks_give_what_torch_gives(network, tmp_path):
     out_path = str(tmp_path / 'net.onnx')
     result = export_onnx(path, out_path)
     assert result['difference'] < 1e-4
-    # once more, here: another size and batch than any of the export's own
+    # another size and batch than those of the export
     session = onnxruntime.InferenceSession(out_path, providers=['CPUExecutionProvider'])
     channels = session.get_inputs()[0].shape[1]
-    picture = torch.rand(3, channels, 24, 52)
+    img = torch.rand(3, channels, 24, 52)
     with torch.no_grad():
-        want = net(picture).numpy()
-    np.testing.assert_allclose(session.run(None, {'lq': picture.numpy()})[0], want, atol=1e-4)
+        want = net(img).numpy()
+    np.testing.assert_allclose(session.run(None, {'lq': img.numpy()})[0], want, atol=1e-4)
     metadata = {v.key: v.value for v in onnx.load(out_path).metadata_props}
     assert json.loads(metadata['memnet_basicsr'])['network_g'] == network
 
@@ -71,7 +71,7 @@ def test_exported_networks_give_what_torch_gives(network, tmp_path):
 def test_a_network_that_cannot_follow_is_not_written(tmp_path):
 
     class BakedForTests(nn.Module):
-        """Its output depends on the size in a way that a trace does not see."""
+        """Network whose output depends on the size in a way that a trace does not record."""
 
         def __init__(self):
             super().__init__()

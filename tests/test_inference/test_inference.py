@@ -34,7 +34,7 @@ class ConvNet(nn.Module):
         return [out, x] if self.training else out
 
 
-def picture(*shape, seed=0):
+def image(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -43,12 +43,12 @@ def picture(*shape, seed=0):
 
 @pytest.mark.parametrize('h, w', [(5, 7), (8, 16), (9, 15)])
 def test_padding_equals_torch_where_torch_can(h, w):
-    img = picture(2, 3, h, w)
+    img = image(2, 3, h, w)
     want = F.pad(img, (0, -w % 8, 0, -h % 8), mode='reflect')
     assert torch.equal(pad_to_multiple(img, 8), want)
 
 
-def test_padding_of_tiny_pictures_reflects_again():
+def test_padding_of_tiny_images_reflects_repeatedly():
     row = torch.tensor([0., 1., 2.]).view(1, 1, 1, 3)
     out = pad_to_multiple(row, 8)
     assert out.shape == (1, 1, 8, 8)
@@ -59,7 +59,7 @@ def test_padding_of_tiny_pictures_reflects_again():
 @pytest.mark.parametrize('size', [(1, 1), (1, 9), (2, 3), (8, 8), (13, 21)])
 def test_any_size_with_a_multiple(size, scale):
     net = ConvNet(3, scale, size_multiple=8)
-    img = picture(1, 3, *size)
+    img = image(1, 3, *size)
     out = Inference()(net, img)
     assert out.shape == (1, 3, size[0] * scale, size[1] * scale)
     # far from the padded edges nothing can differ from the network without padding
@@ -73,8 +73,8 @@ def test_option_overrides_the_declared_multiple_and_window_size_counts():
     net.window_size = 5
     sizes = []
     net.register_forward_pre_hook(lambda m, args: sizes.append(tuple(args[0].shape[2:])))
-    Inference()(net, picture(1, 1, 6, 11))
-    Inference(pad_multiple=4)(net, picture(1, 1, 6, 11))
+    Inference()(net, image(1, 1, 6, 11))
+    Inference(pad_multiple=4)(net, image(1, 1, 6, 11))
     assert sizes == [(10, 15), (8, 12)]
 
 
@@ -83,9 +83,9 @@ def test_option_overrides_the_declared_multiple_and_window_size_counts():
 
 @pytest.mark.parametrize('scale', [1, 2])
 @pytest.mark.parametrize('size', [(64, 64), (37, 101), (20, 5), (1, 70), (33, 31)])
-def test_tiles_equal_the_whole_picture_where_the_overlap_covers_the_field(size, scale):
+def test_tiles_equal_the_whole_image_if_the_overlap_covers_the_receptive_field(size, scale):
     net = ConvNet(1, scale).eval()
-    img = picture(2, 1, *size)
+    img = image(2, 1, *size)
     with torch.no_grad():
         want = net(img)
     net.largest = 0
@@ -98,8 +98,8 @@ def test_tiles_are_aligned_with_the_multiple():
     net = ConvNet(size_multiple=4)
     starts = [v[0] for v in tile_spans(64, 22, 6, 4)]
     assert all(v % 4 == 0 for v in starts)
-    out = Inference(tile=22, tile_overlap=8)(net, picture(1, 1, 61, 47))
-    whole = Inference()(net, picture(1, 1, 61, 47))
+    out = Inference(tile=22, tile_overlap=8)(net, image(1, 1, 61, 47))
+    whole = Inference()(net, image(1, 1, 61, 47))
     assert (out - whole).abs().max() < 1e-6
 
 
@@ -115,7 +115,7 @@ def test_spans_cover_the_axis_with_at_least_the_overlap(size, tile, overlap):
 
 
 def test_tiles_beyond_the_field_stay_below_one_gray_level():
-    # a wide smoothing filter looks 20 pixels far, the overlap of 16 covers 6; the picture is a smooth ramp with waves
+    # the receptive field of the filter is 20 pixels on a side, the overlap of 16 covers 6; the image is a smooth ramp with waves
     class Smooth(nn.Module):
 
         def forward(self, x):
@@ -132,7 +132,7 @@ def test_tiles_beyond_the_field_stay_below_one_gray_level():
 
 def test_tiles_refuse_a_network_that_shrinks():
     with pytest.raises(RuntimeError, match='neither padded nor tiled'):
-        Inference(tile=16, tile_overlap=4)(nn.AvgPool2d(2), picture(1, 1, 32, 32))
+        Inference(tile=16, tile_overlap=4)(nn.AvgPool2d(2), image(1, 1, 32, 32))
 
 
 # ---------------------------------------- ensemble ----------------------------------------
@@ -140,7 +140,7 @@ def test_tiles_refuse_a_network_that_shrinks():
 
 def test_ensemble_is_the_mean_over_the_dihedral_group():
     net = ConvNet(1, 2).eval()
-    img = picture(1, 1, 9, 14)
+    img = image(1, 1, 9, 14)
     outs = []
     with torch.no_grad():
         for turns in range(4):
@@ -159,7 +159,7 @@ def test_ensemble_is_the_mean_over_the_dihedral_group():
 
 def test_ensemble_makes_the_result_equivariant():
     net = ConvNet()
-    img = picture(1, 1, 7, 12)
+    img = image(1, 1, 7, 12)
     path = Inference(self_ensemble=True)
     assert (path(net, img.flip(2)).flip(2) - path(net, img)).abs().max() < 1e-6
     assert (path(net, img.transpose(2, 3)).transpose(2, 3) - path(net, img)).abs().max() < 1e-6
@@ -171,7 +171,7 @@ def test_ensemble_makes_the_result_equivariant():
 @pytest.mark.parametrize('precision, bound', [('bf16', 0.02), ('fp16', 0.003)])
 def test_reduced_precision_is_close_and_gives_float32(precision, bound):
     net = ConvNet()
-    img = picture(1, 1, 16, 16)
+    img = image(1, 1, 16, 16)
     whole, reduced = Inference()(net, img), Inference(precision=precision)(net, img)
     assert reduced.dtype == torch.float32
     assert 0 < (whole - reduced).abs().max() < bound
@@ -181,7 +181,7 @@ def test_mode_of_every_module_is_kept_and_no_graph_is_built():
     net = ConvNet().train()
     net.body[0].eval()
     before = [m.training for m in net.modules()]
-    out = Inference()(net, picture(1, 1, 5, 5))
+    out = Inference()(net, image(1, 1, 5, 5))
     assert [m.training for m in net.modules()] == before
     assert not out.requires_grad and out.shape == (1, 1, 5, 5)
 
@@ -193,7 +193,7 @@ def test_first_of_a_list_is_the_result():
         def forward(self, x):
             return x + 1, x
 
-    img = picture(1, 1, 4, 4)
+    img = image(1, 1, 4, 4)
     assert torch.equal(Inference()(Two(), img), img + 1)
 
 
@@ -201,7 +201,7 @@ def test_first_of_a_list_is_the_result():
 
 
 def test_window_mean_against_avg_pool():
-    x = picture(2, 3, 12, 17, seed=3)
+    x = image(2, 3, 12, 17, seed=3)
     out = window_mean(x, (5, 7))
     valid = F.avg_pool2d(x.double(), (5, 7), stride=1)
     want = F.pad(valid, (3, 3, 2, 2), mode='replicate').float()
@@ -233,14 +233,14 @@ def test_local_statistics_windows_follow_the_training_patch(pool):
     net = Attention().eval()
     del net.pool
     net.pool = pool
-    img = picture(1, 1, 64, 48)
+    img = image(1, 1, 64, 48)
     with torch.no_grad():
         x = net.down(img)
         want = F.pixel_shuffle(x * torch.sigmoid(net.gate(window_mean(x, (12, 12)))), 2)  # 16 / 2 * 1.5
         out = Inference(local_statistics=16)(net, img)
         torch.testing.assert_close(out, want)
         assert (out - net(img)).abs().max() > 1e-4
-        # a window that covers the picture is the global mean; other poolings stay
+        # a window that covers the image is the global mean; other pooling is unchanged
         torch.testing.assert_close(Inference(local_statistics=64)(net, img), net(img))
         pool = nn.AdaptiveAvgPool2d(2)
         with LocalStatistics(4, (64, 48)):
@@ -256,7 +256,7 @@ def test_local_statistics_of_memorynet(precision):
     from memnet_basicsr.archs.memorynet_arch import MemoryNet
     torch.manual_seed(0)
     net = MemoryNet(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1).eval()
-    img = picture(1, 3, 48, 40)
+    img = image(1, 3, 48, 40)
     infer = functools.partial(Inference, precision=precision)
     whole, local = infer()(net, img), infer(local_statistics=16)(net, img)
     assert local.shape == whole.shape and (whole - local).abs().max() > 1e-5
@@ -329,9 +329,9 @@ def test_prepared_network_holds_what_it_computes_in(precision, dtype, autocast, 
     net, inference = Doubling(), Inference(precision=precision)
     ready = inference.prepare(net)
     assert ready is not net and net.training and net.scale.dtype == torch.float32
-    out = inference(ready, picture(1, 1, 4, 5))
+    out = inference(ready, image(1, 1, 4, 5))
     assert out.dtype == torch.float32 and ready.calls == [(dtype, autocast)]
-    torch.testing.assert_close(out, 3 * picture(1, 1, 4, 5), rtol=0.02, atol=0)
+    torch.testing.assert_close(out, 3 * image(1, 1, 4, 5), rtol=0.02, atol=0)
 
 
 def test_what_cannot_or_may_not_be_prepared():

@@ -1,4 +1,4 @@
-"""The weights that come along: they fit their option files, load in BasicSR itself, and make pictures better."""
+"""Bundled weights match their option files, load in BasicSR, and improve images."""
 import cv2
 import numpy as np
 import pytest
@@ -60,13 +60,13 @@ def enlarged(img, height, width):
 
 
 def gain(name, bad, clean, scale=None):
-    """PSNR of the restored picture, and of the bad one."""
+    """PSNR of the restored image and of the degraded one."""
     out = load_restorer(name, device='cpu')(bad, scale)
     shown = bad if scale is None else enlarged(bad, *clean.shape)
     return calculate_psnr(out, clean, 0), calculate_psnr(shown, clean, 0)
 
 
-def test_denoises_a_colour_photograph():
+def test_denoises_a_color_photograph():
     clean = skimage.data.chelsea()[50:200, 100:250]
     bad = (clean + np.random.default_rng(0).normal(0, 30, clean.shape)).round().clip(0, 255).astype(np.uint8)
     after, before = gain('memnet_denoise', bad, clean)
@@ -100,7 +100,7 @@ def test_removes_clouds():
 
 
 def test_command_offline(tmp_path, monkeypatch, capsys):
-    """A noisy file in, a better one out, and nobody asks the network."""
+    """A noisy file improves without network access."""
 
     def refuse(*args, **kwargs):
         raise OSError('no network here')

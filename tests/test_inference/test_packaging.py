@@ -32,7 +32,7 @@ def training(tmp_path):
     return str(tmp_path / 'g.pth'), str(tmp_path / 'opt.yml'), net
 
 
-def test_averaged_parameters_are_taken_where_there_are_any(training, tmp_path):
+def test_averaged_parameters_are_preferred(training, tmp_path):
     checkpoint, opt, net = training
     for key, plus in ((None, 1), ('params_ema', 1), ('params', 0)):
         path = str(tmp_path / 'out.safetensors')
@@ -50,7 +50,7 @@ def test_memnet_restores_as_in_evaluation(training, tmp_path):
     with torch.no_grad():
         want = torch.cat([net.eval()(v) for v in img.split(1, 1)], 1)
     assert (load_restorer(path, device='cpu')(img) - want).abs().max() < 1e-5
-    # 10 convolutions look 10 pixels far, 3/8 of the overlap of 28 are more
+    # the receptive field of 10 convolutions is 10 pixels on a side, less than 3/8 of the overlap of 28
     assert (load_restorer(path, device='cpu', tile=56)(img) - want).abs().max() < 1e-5
 
 
@@ -60,20 +60,23 @@ def test_what_does_not_fit_is_refused(training, tmp_path):
     (tmp_path / 'wide.yml').write_text(yaml.safe_dump({'network_g': dict(NETWORK, num_feat=8)}))
     (tmp_path / 'list.yml').write_text('- a')
     (tmp_path / 'bad.yml').write_text('a: [')
+    (tmp_path / 'code.yml').write_text(f'a: !!python/object/apply:os.mkdir [{tmp_path / "owned"}]')
     (tmp_path / 'bad.pth').write_bytes(b'nothing')
     torch.save({'params': {}}, tmp_path / 'noema.pth')
     for args, message in (((checkpoint, str(tmp_path / 'wide.yml')),
                            'does not fit MemNet'), ((checkpoint, str(tmp_path / 'list.yml')), 'no network_g'),
                           ((checkpoint, str(tmp_path / 'bad.yml')),
-                           'cannot be read'), ((checkpoint, str(tmp_path / 'missing.yml')), 'cannot be read'),
+                           'cannot be read'), ((checkpoint, str(tmp_path / 'missing.yml')),
+                                               'cannot be read'), ((checkpoint, str(tmp_path / 'code.yml')),
+                                                                   'cannot be read .could not determine a constructor'),
                           ((str(tmp_path / 'bad.pth'), opt), 'damaged'), ((str(tmp_path / 'missing.pth'), opt),
-                                                                          'no such file')):
+                                                                          'does not exist')):
         with pytest.raises(UsageError, match=message) as error:
             package_weights(*args, out, task='denoise')
         assert '\n' not in str(error.value)
     with pytest.raises(UsageError, match='has no params_ema'):
         package_weights(str(tmp_path / 'noema.pth'), opt, out, 'params_ema', task='denoise')
-    assert not osp.exists(out)
+    assert not osp.exists(out) and not osp.exists(tmp_path / 'owned')
 
 
 def test_scripts(training, tmp_path, monkeypatch, capsys):
@@ -86,8 +89,10 @@ def test_scripts(training, tmp_path, monkeypatch, capsys):
 
     out = str(tmp_path / 'out.safetensors')
     options = ['--checkpoint', checkpoint, '--opt', opt, '--output', out, '--task', 'denoise']
-    assert 'written' in run('package_weights.py', *options, '--metric', 'psnr=26.5', 'ssim=0.7')
-    assert read_weights(out)[1]['metrics'] == {'psnr': 26.5, 'ssim': 0.7}
+    assert 'written' in run('package_weights.py', *options, '--metric', 'psnr=26.5', 'ssim=0.7', '--range',
+                            'sigma=0:75')
+    description = read_weights(out)[1]
+    assert description['metrics'] == {'psnr': 26.5, 'ssim': 0.7} and description['range'] == {'sigma': [0, 75]}
     pytest.importorskip('onnxruntime')
     assert 'any size, largest difference to torch' in run('export_onnx.py', out, str(tmp_path / 'net.onnx'))
     with pytest.raises(SystemExit, match='export_onnx: weights memnet_nothing: neither a file') as error:

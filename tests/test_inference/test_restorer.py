@@ -11,13 +11,13 @@ from memnet_basicsr.inference import load_restorer
 from memnet_basicsr.inference.color import rgb_to_ycbcr, ycbcr_to_rgb
 
 
-def picture(*shape, dtype=np.float32, seed=0):
+def image(*shape, dtype=np.float32, seed=0):
     img = np.random.default_rng(seed).random(shape)
     return (img * np.iinfo(dtype).max).astype(dtype) if np.issubdtype(dtype, np.integer) else img.astype(dtype)
 
 
 def blurred(img):
-    """What BlurForTests does, by scipy: the mean over 3x3 of every channel, edges repeated."""
+    """BlurForTests by scipy: 3x3 mean of every channel, edges replicated."""
     size = (3, 3, 1) if img.ndim == 3 else 3
     return uniform_filter(img.astype(np.float64), size, mode='nearest')
 
@@ -27,13 +27,13 @@ def restore(make_weights):
     return load_restorer(make_weights(), device='cpu')
 
 
-# ---------------------------------------- kinds of pictures ----------------------------------------
+# ---------------------------------------- kinds of images ----------------------------------------
 
 
 @pytest.mark.parametrize('shape', [(8, 9), (8, 9, 1), (8, 9, 3), (1, 1), (1, 1, 3)])
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float16, np.float32, np.float64])
 def test_arrays_come_back_as_they_were(restore, shape, dtype):
-    img = picture(*shape, dtype=dtype)
+    img = image(*shape, dtype=dtype)
     before = img.copy()
     out = restore(img)
     assert isinstance(out, np.ndarray) and out.dtype == dtype and out.shape == shape
@@ -45,7 +45,7 @@ def test_arrays_come_back_as_they_were(restore, shape, dtype):
 
 @pytest.mark.parametrize('shape', [(8, 9), (3, 8, 9), (1, 8, 9), (2, 3, 8, 9)])
 def test_tensors_come_back_as_they_were(restore, shape):
-    img = torch.from_numpy(picture(*shape))
+    img = torch.from_numpy(image(*shape))
     out = restore(img)
     assert out.dtype == img.dtype and out.shape == img.shape
     planes = img.reshape(-1, 8, 9).numpy()
@@ -56,24 +56,24 @@ def test_tensors_come_back_as_they_were(restore, shape):
 
 
 def test_batches_and_lists(restore):
-    imgs = picture(3, 8, 9, 3, dtype=np.uint8)
+    imgs = image(3, 8, 9, 3, dtype=np.uint8)
     out = restore(imgs)
     assert out.shape == imgs.shape and out.dtype == np.uint8
-    listed = restore([imgs[0], imgs[1], picture(4, 5)])
+    listed = restore([imgs[0], imgs[1], image(4, 5)])
     assert np.array_equal(listed[0], out[0]) and np.array_equal(listed[1], out[1]) and listed[2].shape == (4, 5)
 
 
 def test_views_with_odd_strides_and_read_only_arrays(restore):
-    img = picture(8, 9, 3, dtype=np.uint8)
+    img = image(8, 9, 3, dtype=np.uint8)
     img.flags.writeable = False
     assert np.array_equal(restore(img[::-1, ::-1]), restore(np.ascontiguousarray(img[::-1, ::-1])))
 
 
-def test_whole_numbers_are_clipped_and_floats_are_not(make_weights):
+def test_integers_are_clipped_and_floats_are_not(make_weights):
     restore = load_restorer(make_weights(offset=0.5), device='cpu')
     assert restore(np.full((4, 4), 200, np.uint8)).max() == 255
     np.testing.assert_allclose(restore(np.full((4, 4), 0.9)), 1.4, rtol=1e-6)
-    # a noisy picture may leave [0, 1] on the way in, too
+    # noisy input may exceed [0, 1], too
     np.testing.assert_allclose(restore(np.full((4, 4), -0.2)), 0.3, rtol=1e-6)
 
 
@@ -83,24 +83,24 @@ def test_whole_numbers_are_clipped_and_floats_are_not(make_weights):
     (np.zeros((3, 4, 4), np.uint8), '3 x 4 x 4'),
     (np.zeros((4, 4, 4), np.uint8), 'c = 1 or 3'),
     (np.zeros((0, 4), np.uint8), '0 x 4'),
-    (np.zeros(4, np.uint8), 'pictures are'),
+    (np.zeros(4, np.uint8), 'images must be'),
     (torch.zeros(4, 4, 3), 'c x h x w'),
     (np.full((4, 4), 128.), 'up to 128.*divide by 255'),
     (np.full((4, 4), np.nan), 'up to nan'),
-    ('cat.png', 'is a str'),
+    ('cat.png', 'not str'),
 ])
-def test_what_is_no_picture_is_refused_in_one_line(restore, img, message):
+def test_what_is_no_image_is_refused_in_one_line(restore, img, message):
     with pytest.raises(UsageError, match=message) as error:
         restore(img)
     assert '\n' not in str(error.value)
 
 
-# ---------------------------------------- colour ----------------------------------------
+# ---------------------------------------- color ----------------------------------------
 
 
 def test_ycbcr_is_jpegs():
     cv2 = pytest.importorskip('cv2')
-    img = picture(5, 6, 3)
+    img = image(5, 6, 3)
     y, chroma = rgb_to_ycbcr(torch.from_numpy(img.transpose(2, 0, 1))[None])
     want = cv2.cvtColor(img, cv2.COLOR_RGB2YCrCb)
     np.testing.assert_allclose(y[0, 0], want[..., 0], atol=1e-5)
@@ -112,7 +112,7 @@ def test_ycbcr_is_jpegs():
 @pytest.mark.parametrize('size', [(8, 10), (9, 7)])
 def test_jpeg_restores_the_chroma_at_half_the_size(make_weights, size):
     cv2 = pytest.importorskip('cv2')
-    img = picture(*size, 3)
+    img = image(*size, 3)
     out = load_restorer(make_weights('jpeg'), device='cpu')(img)
     (y, chroma), (out_y, out_chroma) = (rgb_to_ycbcr(torch.from_numpy(v.transpose(2, 0, 1))[None]) for v in (img, out))
     np.testing.assert_allclose(out_y[0, 0], blurred(y[0, 0].numpy()), atol=1e-6)
@@ -124,7 +124,7 @@ def test_jpeg_restores_the_chroma_at_half_the_size(make_weights, size):
 
 
 def test_the_chroma_is_kept_on_request(make_weights):
-    img = picture(8, 9, 3)
+    img = image(8, 9, 3)
     out = load_restorer(make_weights('jpeg', color='y'), device='cpu')(img)
     tensor = torch.from_numpy(img.transpose(2, 0, 1))[None]
     y, chroma = rgb_to_ycbcr(tensor)
@@ -133,14 +133,14 @@ def test_the_chroma_is_kept_on_request(make_weights):
     np.testing.assert_allclose(out_chroma, chroma, atol=1e-6)
 
 
-def test_the_description_says_what_happens_to_colour(make_weights):
-    img = picture(8, 9, 3)
+def test_the_description_selects_the_color_mode(make_weights):
+    img = image(8, 9, 3)
     out = load_restorer(make_weights('jpeg', color='each'), device='cpu')(img)
     np.testing.assert_allclose(out, blurred(img), atol=1e-6)
 
 
-def test_a_colour_network_takes_gray(make_weights):
-    img = picture(8, 9)
+def test_a_color_network_restores_gray(make_weights):
+    img = image(8, 9)
     out = load_restorer(make_weights('restore', network={'num_in_ch': 3}), device='cpu')(img)
     assert out.shape == (8, 9)
     np.testing.assert_allclose(out, blurred(img), atol=1e-6)
@@ -152,14 +152,14 @@ def test_a_colour_network_takes_gray(make_weights):
 @pytest.mark.parametrize('scale', [2, 3])
 def test_sr_enlarges_bicubically_first(make_weights, scale):
     restore = load_restorer(make_weights('sr', scale=[2, 3]), device='cpu')
-    img = picture(8, 9)
+    img = image(8, 9)
     np.testing.assert_allclose(restore(img, scale), blurred(imresize(img, scale)), atol=1e-6)
 
 
-def test_sr_of_colour_works_on_matlabs_luminance(make_weights):
-    # an offset tells the range of the luminance: 0.1 of 16..235 is more than 0.1 of 0..255
+def test_sr_of_color_uses_matlabs_luminance(make_weights):
+    # an offset shows the range of the luminance: 0.1 of 16..235 is more than 0.1 of 0..255
     restore = load_restorer(make_weights('sr', scale=[2], offset=0.1), device='cpu')
-    img = picture(8, 9, 3) * 0.5 + 0.2
+    img = image(8, 9, 3) * 0.5 + 0.2
     large = imresize(img, 2)
     ycbcr = rgb2ycbcr(large)
     ycbcr[..., 0] = blurred(ycbcr[..., 0]) + 0.1
@@ -169,9 +169,9 @@ def test_sr_of_colour_works_on_matlabs_luminance(make_weights):
 
 def test_sr_by_the_network_itself(make_weights):
     restore = load_restorer(make_weights('sr', scale=[2], network={'upscale': 2}), device='cpu')
-    img = picture(8, 9)
+    img = image(8, 9)
     np.testing.assert_allclose(restore(img), blurred(img).repeat(2, 0).repeat(2, 1), atol=1e-6)
-    assert restore(picture(8, 9, 3, dtype=np.uint8)).shape == (16, 18, 3)
+    assert restore(image(8, 9, 3, dtype=np.uint8)).shape == (16, 18, 3)
     with pytest.raises(UsageError, match='one of 2'):
         restore(img, 3)
 
@@ -180,11 +180,11 @@ def test_scale_has_to_make_sense(make_weights, restore):
     sr = load_restorer(make_weights('sr', scale=[2, 3]), device='cpu')
     for scale in (None, 0.5, 9):
         with pytest.raises(UsageError, match='one of 2, 3'):
-            sr(picture(4, 4), scale)
-    assert sr(picture(4, 4), 2.5).shape == (10, 10)
-    assert sr(picture(1, 1, 3), 2).shape == (2, 2, 3)
+            sr(image(4, 4), scale)
+    assert sr(image(4, 4), 2.5).shape == (10, 10)
+    assert sr(image(1, 1, 3), 2).shape == (2, 2, 3)
     with pytest.raises(UsageError, match='for denoise'):
-        restore(picture(4, 4), 2)
+        restore(image(4, 4), 2)
 
 
 # ---------------------------------------- arguments ----------------------------------------
@@ -192,7 +192,7 @@ def test_scale_has_to_make_sense(make_weights, restore):
 
 def test_tile_and_ensemble_and_count_of_forwards(make_weights):
     path = make_weights()
-    img = picture(40, 50, 3)
+    img = image(40, 50, 3)
     whole = load_restorer(path, device='cpu')
     for options in ({'tile': 16}, {'ensemble': True}, {'tile': 20, 'ensemble': True}, {}):
         restore = load_restorer(path, device='cpu', **options)

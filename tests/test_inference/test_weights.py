@@ -73,14 +73,26 @@ def test_damaged_files_in_one_line(make_weights, suffix, damage):
     assert path in str(error.value) and 'damaged' in str(error.value) and '\n' not in str(error.value)
 
 
-def test_files_that_do_not_say_what_they_are(tmp_path, make_weights, blur_net):
+def test_files_without_description_or_parameters(tmp_path, make_weights, blur_net):
     path = str(tmp_path / 'a.pth')
     torch.save({'params': blur_net().state_dict()}, path)
-    with pytest.raises(UsageError, match=r'no description.*package_weights'):
+    with pytest.raises(UsageError, match=r'carries no description.*package_weights'):
         load_network(path)
     torch.save([1, 2], path)
-    with pytest.raises(UsageError, match='neither params nor params_ema'):
+    with pytest.raises(UsageError, match='holds a list instead of a dictionary'):
         load_network(path)
+    for content, message in (({}, 'has no params_ema or params .it has nothing'), ({
+            'state_dict': 1
+    }, 'it has state_dict'), ({
+            'params': {
+                'a': 1
+            }
+    }, 'no tensors by name'), ({
+            'params': {}
+    }, 'no tensors by name')):
+        torch.save(content, path)
+        with pytest.raises(UsageError, match=message):
+            load_network(path)
 
 
 @pytest.mark.parametrize('change, message', [
@@ -100,7 +112,7 @@ def test_files_that_do_not_say_what_they_are(tmp_path, make_weights, blur_net):
             'type': 'BlurForTests',
             'num_in_ch': 3
         }
-    }, r'does not fit.*mean.weight is \(1, 1, 3, 3\) instead of'),
+    }, r'does not fit BlurForTests.*shape of mean.weight \(1, 1, 3, 3\) instead of \(3, 1, 3, 3\)'),
     ({
         'network_g': {}
     }, 'needs network_g'),
@@ -124,7 +136,7 @@ def test_descriptions_that_do_not_fit(make_weights, change, message):
     assert '\n' not in str(error.value)
 
 
-def test_description_is_made_of_plain_values():
+def test_description_holds_plain_values():
     description = describe({
         'name': 'a',
         'network_g': {
@@ -160,14 +172,14 @@ def test_packaged_names(monkeypatch, tmp_path, make_weights):
     folder = tmp_path / 'weights'
     monkeypatch.setattr(weights_module, 'PACKAGED', str(folder))
     assert packaged_weights() == {}
-    with pytest.raises(UsageError, match='packaged are: none'):
+    with pytest.raises(UsageError, match='bundled are: none'):
         find_weights('memnet_denoise')
     folder.mkdir()
     for name in ('memnet_denoise.pth', 'memnet_sr.safetensors', 'README.md'):
         os.link(make_weights(), folder / name)
     assert list(packaged_weights()) == ['memnet_denoise', 'memnet_sr']
     assert find_weights('memnet_denoise') == str(folder / 'memnet_denoise.pth')
-    with pytest.raises(UsageError, match=r'memnet_denoise, memnet_sr .did you mean memnet_denoise') as error:
+    with pytest.raises(UsageError, match=r'memnet_denoise, memnet_sr; near: memnet_denoise') as error:
         find_weights('memnet_denoize')
     assert '\n' not in str(error.value)
 
@@ -184,13 +196,13 @@ def test_address_is_downloaded_once_and_offline_is_one_line(make_weights, monkey
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     address = f'http://127.0.0.1:{server.server_port}/weights_denoise.pth'
-    with pytest.raises(UsageError, match=r'cannot be downloaded .File not found'):
+    with pytest.raises(UsageError, match=r'cannot be downloaded to .*weights_nothing.pth .File not found'):
         find_weights(address.replace('denoise', 'nothing'))
     path = find_weights(address)
     server.shutdown()
     server.server_close()
     thread.join()
-    assert find_weights(address) == path  # no server any more: from the cache
+    assert find_weights(address) == path  # the server is down: from the cache
     assert load_network(address)[0].offset.item() == 0.25
 
     with socket.socket() as free:

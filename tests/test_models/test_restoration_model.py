@@ -340,7 +340,7 @@ def test_pretrained_weights_of_another_network_are_told_in_one_line(tmp_path):
     with pytest.raises(UsageError) as error:
         make(tmp_path, path__pretrain_network_g=path)
     assert str(error.value) == (
-        f'checkpoint {path} is of another configuration than TinyNetForTests of the option file: shape of head.weight '
+        f'{path} does not fit TinyNetForTests with the arguments in network_g: shape of head.weight '
         '(5, 1, 3, 3) instead of (6, 1, 3, 3), head.bias (5,) instead of (6,), tail.weight (1, 5, 3, 3) instead of '
         '(1, 6, 3, 3)')
     torch.save({'params': TinyNetForTests(norm=True).state_dict()}, path)
