@@ -32,7 +32,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from memnet_basicsr.data.bicubic_util import resize_bicubic
 from memnet_basicsr.errors import UsageError, near
 from memnet_basicsr.inference.restorer import load_restorer
-from memnet_basicsr.inference.weights import find_weights
+from memnet_basicsr.inference.weights import find_weights, read_weights
 
 # level -> dataset, its option, channels (the first is the default), classical methods
 LEVELS = {
@@ -121,17 +121,18 @@ METHODS = {'bm3d': bm3d, 'nlm': nlm, 'bicubic': bicubic, 'lanczos': lanczos}
 
 
 def restorers_for(name, methods, weights, precision):
-    """Functions (image (h, w, c), level) -> restored image, and MB of their file, by the name in the table."""
-    found = {} if name == 'scale' else {'input': (lambda lq, level: lq, None)}
-    found.update({method: (METHODS[method], None) for method in methods})
+    """Functions (image (h, w, c), level) -> restored image, MB of their file and number of parameters, by the name in the table."""
+    found = {} if name == 'scale' else {'input': (lambda lq, level: lq, None, None)}
+    found.update({method: (METHODS[method], None, None) for method in methods})
     for source in weights:
         restore = load_restorer(source, device='cpu', precision=precision)
         title = os.path.splitext(os.path.basename(source))[0]
         size = os.path.getsize(find_weights(source)) / 1e6
+        count = f'{sum(v.numel() for v in read_weights(find_weights(source))[0].values()) / 1e3:.0f} K'
         if name == 'scale':
-            found[title] = (lambda lq, level, restore=restore: restore(lq, level)), size
+            found[title] = (lambda lq, level, restore=restore: restore(lq, level)), size, count
         else:
-            found[title] = (lambda lq, level, restore=restore: restore(lq)), size
+            found[title] = (lambda lq, level, restore=restore: restore(lq)), size, count
     return found
 
 
@@ -154,7 +155,8 @@ def compare(dataset, name, level, restorers):
         restorers (dict): See :func:`restorers_for`.
 
     Returns:
-        dict: Method -> mean PSNR (dB), mean SSIM, MB of the file (or None), CPU seconds per megapixel.
+        dict: Method -> mean PSNR (dB), mean SSIM, number of parameters (or None), MB of the file (or None), CPU seconds
+        per megapixel.
     """
     scores, seconds, pixels = {k: [] for k in restorers}, dict.fromkeys(restorers, 0.), 0
     for item in tqdm(dataset, disable=None):
@@ -162,14 +164,14 @@ def compare(dataset, name, level, restorers):
         if name == 'scale':  # the dataset enlarges; methods that enlarge themselves need the small image
             lq = resize_bicubic(gt, gt.shape[0] // level, gt.shape[1] // level)
         pixels += gt.shape[0] * gt.shape[1]
-        for method, (restore, _) in restorers.items():
+        for method, (restore, _, _) in restorers.items():
             start = time.process_time()
             out = restore(np.ascontiguousarray(lq), level)
             seconds[method] += time.process_time() - start
             scores[method].append(score(out, gt, name, level))
     return {
-        method: (*np.mean(scores[method], axis=0), size, seconds[method] / pixels * 1e6)
-        for method, (_, size) in restorers.items()
+        method: (*np.mean(scores[method], axis=0), count, size, seconds[method] / pixels * 1e6)
+        for method, (_, size, count) in restorers.items()
     }
 
 
@@ -182,7 +184,7 @@ def published(dataset, name, level, color):
     if level not in levels:
         return []
     column = levels.index(level)
-    return [[method, psnr[column], None, None, None, f'{source}, {parameters or "?"} parameters']
+    return [[method, psnr[column], None, parameters, None, None, source]
             for method, (psnr, parameters, source) in methods.items() if psnr[column] is not None]
 
 
@@ -226,9 +228,9 @@ def table(args):
     results = compare([dataset[i] for i in range(count)], name, level, restorers)
     measured = [[method, *values, f'measured, {count} images'] for method, values in results.items()]
     return tabulate(
-        measured + rows, ['method', 'PSNR (dB)', 'SSIM', 'file (MB)', 's per megapixel', 'source'],
+        measured + rows, ['method', 'PSNR (dB)', 'SSIM', 'parameters', 'file (MB)', 's per megapixel', 'source'],
         tablefmt='github',
-        floatfmt=('', '.2f', '.4f', '.2f', '.2f', ''),
+        floatfmt=('', '.2f', '.4f', '', '.2f', '.2f', ''),
         missingval='-')
 
 

@@ -73,8 +73,10 @@ def load(path):
 def _check_container(f, path):
     """Refuse damaged zip archives, and tar archives, which torch before 2.6 does not read safely."""
     if zipfile.is_zipfile(f):
-        # torch itself does not verify the checksums
-        wrong = zipfile.ZipFile(f).testzip()
+        # torch does not verify the checksums itself, and reads nothing from a record with the attribute of a folder
+        archive = zipfile.ZipFile(f)
+        folders = [v.filename for v in archive.infolist() if v.external_attr & 0x10]
+        wrong = archive.testzip() or next(iter(folders), None)
         if wrong is not None:
             raise UsageError(f'checkpoint {path} is damaged: the checksum of {wrong} does not match; copy or download '
                              'it again')

@@ -14,7 +14,7 @@ class LocalStatistics(TorchFunctionMode):
     Test-time local converter (TLC). Chu et al. Improving Image Restoration by Revisiting Global Information
     Aggregation. Ref: https://arxiv.org/abs/2112.04491
 
-    A network trained on patches has learned statistics of patches, which differ from those of a whole image. Inside this
+    A network trained on patches has learned statistics of patches, which differ from those of a whole image. In this
     context, ``adaptive_avg_pool2d`` to one value, also as ``nn.AdaptiveAvgPool2d(1)`` (channel attention of MemoryNet,
     RCAN, NAFNet, ...), and ``avg_pool2d`` over the whole image (MemoryNet in bfloat16) return a map of window means
     instead of one mean. The window is 1.5 training patches, scaled like the feature map relative to the input. Only 1x1

@@ -4,6 +4,7 @@ import pytest
 import random
 import resource
 import signal
+import tarfile
 import torch
 from collections import Counter, OrderedDict
 from os import path as osp
@@ -103,6 +104,30 @@ def test_load_tells_what_is_wrong(tmp_path, old_file):
     torch.save({'a': os.path.join}, tmp_path / 'code.pth')
     with pytest.raises(UsageError, match=r'code\.pth cannot be loaded safely'):
         checkpoint.load(str(tmp_path / 'code.pth'))
+
+
+def test_flipped_bytes_are_found(old_file):
+    with open(old_file, 'rb') as f:
+        content = f.read()
+    start = content.index(np.ones(3, np.float32).tobytes())  # the values of the tensor
+    for position in range(start, start + 12):
+        with open(old_file, 'wb') as f:
+            f.write(content[:position] + bytes([content[position] ^ 1]) + content[position + 1:])
+        with pytest.raises(UsageError, match='is damaged: the checksum of .*/data/0 does not match'):
+            checkpoint.load(old_file)
+
+
+def test_tar_archives_of_old_torch_are_refused(tmp_path):
+    (tmp_path / 'x').write_bytes(b'pickle')
+    with tarfile.open(tmp_path / 'a.pth', 'w') as f:
+        f.add(tmp_path / 'x', 'pickle')
+    with pytest.raises(UsageError, match='tar archive of a very old torch'):
+        checkpoint.load(str(tmp_path / 'a.pth'))
+
+
+def test_files_before_zip_archives_are_loaded(tmp_path):
+    torch.save({'a': torch.ones(3)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
+    assert torch.equal(checkpoint.load(str(tmp_path / 'a.pth'))['a'], torch.ones(3))
 
 
 def test_plain_makes_values_that_weights_only_loads(tmp_path):

@@ -5,6 +5,7 @@ import os
 import pytest
 import subprocess
 import sys
+import time
 from os import path as osp
 from PIL import Image
 
@@ -308,3 +309,100 @@ def test_folders_are_entered_once(tmp_path):
     assert [v for _, v in files.images] == ['x.png', 'other/y.png']
     assert len(files.skipped) == 3
     assert len(list_files([str(tmp_path / 'a')] * 2, ('.png', )).images) == 2
+
+
+def noisy(path, sigma, side=256, **options):
+    img = np.random.default_rng(0).normal(128, sigma, (side, side, 3)).round().clip(0, 255).astype(np.uint8)
+    os.makedirs(osp.dirname(path), exist_ok=True)
+    Image.fromarray(img).save(path, **options)
+    return img
+
+
+def test_level_of_each_image_is_printed_and_checked(run, make_weights):
+    noisy('in/a.png', 40)
+    noisy('in/b.png', 10)
+    weights = make_weights(valid_range={'sigma': [0, 20]})
+    code, out, err = run('-i', 'in', '-o', 'out', weights=weights)
+    assert code == 0 and tree('out') == ['a.png', 'b.png']
+    assert out[:2] == [f'in/{k}.png: noise sigma about {v} (range 0 to 20)' for k, v in (('a', 40), ('b', 10))]
+    assert err == [f'in/a.png: noise sigma about 40 is outside the range 0 to 20 of {weights}, restored anyway']
+
+
+def test_quality_comes_from_the_jpeg_file(run, make_weights):
+    noisy('in/a.jpg', 10, quality=30)
+    noisy('in/b.png', 10)
+    code, out, err = run('-i', 'in', '-o', 'out', weights=make_weights('jpeg', valid_range={'quality': [40, 90]}))
+    assert code == 0 and out[:2] == [
+        'in/a.jpg: JPEG quality 30 (range 40 to 90)',
+        'in/b.png: JPEG quality unknown (not a JPEG file) (range 40 to 90)'
+    ]
+    assert len(err) == 1 and 'JPEG quality 30 is outside the range 40 to 90' in err[0]
+
+
+def test_auto_restores_what_is_degraded_and_copies_the_rest(make_weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    os.makedirs('bundled')
+    for name, task, valid_range in (('noise', 'denoise', {
+            'sigma': [0, 75]
+    }), ('blocks', 'jpeg', {
+            'quality': [5, 98]
+    }), ('old', 'denoise', None)):
+        os.rename(make_weights(task, valid_range=valid_range), f'bundled/{name}.pth')
+    for module in ('batch', 'weights'):
+        monkeypatch.setattr(f'memnet_basicsr.inference.{module}.PACKAGED', str(tmp_path / 'bundled'))
+    img = noisy('in/noisy.png', 30)
+    noisy('in/sub/good.jpg', 2, quality=95)
+    noisy('in/blocky.jpg', 30, quality=20)
+    noisy('in/good.png', 2)
+    assert main(['-i', 'in', '-o', 'out', '--auto', '--device', 'cpu', '--compare']) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[:4] == [
+        'in/blocky.jpg: JPEG quality 20, restored with blocks',
+        'in/good.png: looks clean (noise sigma about 2), left as it is',
+        'in/noisy.png: noise sigma about 30, restored with noise',
+        'in/sub/good.jpg: looks clean (noise sigma about 0, JPEG quality 95), left as it is'
+    ]
+    assert out.splitlines()[-1] == '2 restored to out, 2 copied unchanged' and not err
+    for name in ('good.png', 'sub/good.jpg'):  # byte by byte
+        with open(f'in/{name}', 'rb') as a, open(f'out/{name}', 'rb') as b:
+            assert a.read() == b.read()
+    assert np.array_equal(np.array(Image.open('out/noisy.png')), load_restorer('noise', device='cpu')(img))
+    assert main(['-i', 'in/good.png', '-o', 'good.jpg', '--auto', '--device', 'cpu']) == 0
+    assert Image.open('good.jpg').format == 'JPEG'
+    assert main(['-i', 'in', '-o', 'out', '--auto', '--scale', '2']) == 1
+    assert 'scale: auto does not choose networks for super-resolution' in capsys.readouterr()[1]
+
+
+def test_strength_zero_writes_the_input(run):
+    img = save('in/a.png', 9, 8, 3)
+    assert run('-i', 'in', '-o', 'out', '--strength', '0')[0] == 0
+    assert np.array_equal(np.array(Image.open('out/a.png')), img)
+
+
+def test_output_that_is_not_finite_fails_with_the_name_of_the_image(run, monkeypatch):
+    from memnet_basicsr.inference.restorer import Restorer
+    save('in/a.png', 5, 6)
+    save('in/b.png', 5, 7)
+    apply = Restorer._apply
+    monkeypatch.setattr(Restorer, '_apply', lambda self, lq: apply(self, lq) * (float('nan') if lq.size(3) == 6 else 1))
+    code, out, err = run('-i', 'in', '-o', 'out')
+    assert code == 1 and out == ['1 restored to out, 1 failed'] and tree('out') == ['b.png']
+    assert err == ['in/a.png: the output holds NaN or infinite values; use precision fp32, or check the weights']
+
+
+def test_limit_of_the_size(run):
+    save('in/a.png', 50, 60)
+    code, _, err = run('-i', 'in', '-o', 'out', '--max_megapixels', '0.002')
+    assert code == 1 and 'in/a.png: has 0.003 megapixels; the limit is 0.002' in err[0]
+    assert run('-i', 'in', '-o', 'out', '--max_megapixels', '0.003')[0] == 0
+
+
+def test_temporary_files_of_killed_runs_are_removed(run):
+    save('in/a.png', 5, 6)
+    os.makedirs('out')
+    for name, age in (('.a.png0123abcd.part', 100), ('.b.png0123abcd.part', 0), ('.mine.part', 100)):
+        with open(f'out/{name}', 'w'):
+            pass
+        os.utime(f'out/{name}', (time.time() - age, ) * 2)
+    assert run('-i', 'in', '-o', 'out')[0] == 0
+    assert tree('out') == ['.b.png0123abcd.part', '.mine.part', 'a.png']

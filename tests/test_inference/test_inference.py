@@ -115,7 +115,7 @@ def test_spans_cover_the_axis_with_at_least_the_overlap(size, tile, overlap):
 
 
 def test_tiles_beyond_the_field_stay_below_one_gray_level():
-    # the receptive field of the filter is 20 pixels on a side, the overlap of 16 covers 6; the image is a smooth ramp with waves
+    # the filter reaches 20 pixels, of which the overlap of 16 covers 6; the image is a smooth ramp with waves
     class Smooth(nn.Module):
 
         def forward(self, x):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import warnings
 from scipy.ndimage import uniform_filter
 
 from basicsr.utils import rgb2ycbcr, ycbcr2rgb
@@ -227,3 +228,57 @@ def test_inference_form_is_built_once(make_weights, blur_net, monkeypatch):
     restore = load_restorer(make_weights(offset=0.5), device='cpu')
     assert restore(np.zeros((4, 4))).max() == 0 and restore(np.zeros((4, 4))).max() == 0
     assert len(made) == 1 and not made[0].training
+
+
+# ---------------------------------------- strength, range, NaN ----------------------------------------
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.uint8])
+def test_strength_blends_input_and_output(make_weights, dtype):
+    img = image(16, 17, 3, dtype=dtype)
+    full, half, none = (load_restorer(make_weights(), device='cpu', strength=v)(img.copy()) for v in (1, 0.25, 0))
+    np.testing.assert_array_equal(none, img)
+    bound = 0.51 if dtype == np.uint8 else 1e-6
+    np.testing.assert_allclose(half, 0.75 * img.astype(float) + 0.25 * blurred(img), atol=bound)
+    np.testing.assert_allclose(full, blurred(img), atol=bound)
+
+
+@pytest.mark.parametrize('upscale', [1, 2])
+def test_strength_of_sr_blends_with_the_bicubic_enlargement(make_weights, upscale):
+    restore = load_restorer(
+        make_weights('sr', scale=[2], network={'upscale': upscale}, offset=0.2), device='cpu', strength=0.5)
+    img = image(8, 9)
+    large = imresize(img, 2)
+    out = (blurred(large) if upscale == 1 else blurred(img).repeat(2, 0).repeat(2, 1)) + 0.2
+    np.testing.assert_allclose(restore(img), (large + out) / 2, atol=1e-6)
+
+
+def test_strength_zero_does_not_run_the_network(make_weights):
+    restore = load_restorer(make_weights(offset=1e30), device='cpu', strength=0)
+    restore.net.register_forward_hook(lambda *_: pytest.fail('called'))
+    assert np.array_equal(restore(image(8, 9)), image(8, 9)) and restore.forwards(8, 9, 1) == 0
+
+
+def test_strength_is_checked_before_loading():
+    with pytest.raises(UsageError, match=r'strength: 1.5 is not a number in \[0, 1\]'):
+        load_restorer('nothing', strength=1.5)
+
+
+def test_noise_outside_the_range_is_warned_about_and_restored(make_weights):
+    restore = load_restorer(make_weights(valid_range={'sigma': [0, 20]}), device='cpu')
+    assert restore.valid_range == {'sigma': [0, 20]}
+    noisy = np.random.default_rng(0).normal(0.5, 40 / 255, (2, 64, 64, 3))
+    with pytest.warns(UserWarning, match=r'noise sigma about (39|40|41) is outside the range 0 to 20 of the network'):
+        out = restore(noisy)
+    np.testing.assert_allclose(out[1], blurred(noisy[1]), atol=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        restore(noisy * 0.4)
+        restore(noisy[0, :8, :8])  # too small for an estimate
+
+
+def test_output_that_is_not_finite_is_refused(make_weights):
+    restore = load_restorer(make_weights(), device='cpu')
+    restore.net.offset.fill_(float('nan'))
+    with pytest.raises(UsageError, match='the output holds NaN or infinite values'):
+        restore(image(4, 4, dtype=np.uint8))

@@ -136,6 +136,117 @@ def test_descriptions_that_do_not_fit(make_weights, change, message):
     assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_every_flipped_byte_is_found(make_weights, suffix):
+    path = make_weights(suffix=suffix, offset=0.25)
+    with open(path, 'rb') as f:
+        content = f.read()
+    intact = read_weights(path)
+    for position in range(0, len(content), 7):
+        with open(path, 'wb') as f:
+            f.write(content[:position] + bytes([content[position] ^ 0x10]) + content[position + 1:])
+        try:
+            params, description = read_weights(path)
+        except UsageError as error:
+            assert path in str(error) and '\n' not in str(error)
+            continue
+        # padding and dates of the archive
+        assert description == intact[1] and params.keys() == intact[0].keys()
+        assert all(torch.equal(v, intact[0][k]) for k, v in params.items())
+
+
+def nested(depth):
+    return [nested(depth - 1)] if depth else 0
+
+
+@pytest.mark.parametrize('network, message', [
+    ({
+        'type': 'SpyNet'
+    }, "type: SpyNet, but of BasicSR's networks a weights file may only name EDSR"),
+    ({
+        'type': 'MemoryAugmented',
+        'backbone': {
+            'type': 'SpyNet'
+        }
+    }, 'backbone: type: SpyNet'),
+    ({
+        'type': 'BlurForTests',
+        'load_path': '/etc/passwd'
+    }, 'load_path, but a weights file may not name other files'),
+    ({
+        'type': 'BlurForTests',
+        'num_in_ch': 10**9
+    }, r'num_in_ch: 1000000000, which is not within'),
+    ({
+        'type': 'BlurForTests',
+        'num_in_ch': float('nan')
+    }, 'nan, which is not within'),
+    ({
+        'type': 'BlurForTests',
+        'num_in_ch': nested(20)
+    }, '6 levels'),
+    ({
+        'type': 'BlurForTests',
+        'num_in_ch': [0] * 1000
+    }, 'more than 500 values'),
+    ({
+        'type': 'BlurForTests',
+        'mode': 'x' * 101
+    }, 'more than 100 characters'),
+    ({
+        'type': ['BlurForTests']
+    }, 'use the name of a network'),
+    (None, 'needs network_g'),
+])
+def test_descriptions_of_strangers(network, message):
+    with pytest.raises(UsageError, match=message) as error:
+        check_description({'network_g': network, 'task': 'denoise'}, 'it')
+    assert '\n' not in str(error.value)
+
+
+def test_networks_much_larger_than_their_parameters_are_not_built(make_weights):
+    path = make_weights()
+    content = torch.load(path, weights_only=True)
+    for network in ({'type': 'MemNet', 'num_feat': 4000}, {'type': 'MemNet', 'num_feat': 1, 'num_block': 4000}):
+        content['memnet_basicsr']['network_g'] = network
+        torch.save(content, path)
+        with pytest.raises(UsageError, match='make a network that is much larger'):
+            load_network(path)
+
+
+def test_parameters_that_are_not_finite_are_refused(make_weights):
+    with pytest.raises(UsageError, match='offset holds NaN or infinite values'):
+        load_network(make_weights(offset=float('inf')))
+
+
+@pytest.mark.parametrize('valid_range, message', [
+    ({
+        'sigma': [75, 0]
+    }, 'must ascend'),
+    ({
+        'sigma': [0, 300]
+    }, r'within \[0, 255\]'),
+    ({
+        'quality': [0, 98]
+    }, r'within \[1, 100\]'),
+    ({
+        'sigmas': [0, 75]
+    }, 'near: sigma'),
+    ({
+        'sigma': 75
+    }, 'lowest, highest'),
+    ({
+        'sigma': [0, True]
+    }, 'lowest, highest'),
+    ([0, 75], 'lowest, highest'),
+    ({}, 'lowest, highest'),
+])
+def test_ranges_that_are_not_usable(valid_range, message):
+    with pytest.raises(UsageError, match=message) as error:
+        describe(OPT, 'denoise', valid_range=valid_range)
+    assert '\n' not in str(error.value)
+
+
 def test_description_holds_plain_values():
     description = describe({
         'name': 'a',
