@@ -121,7 +121,7 @@ METHODS = {'bm3d': bm3d, 'nlm': nlm, 'bicubic': bicubic, 'lanczos': lanczos}
 
 
 def restorers_for(name, methods, weights, precision):
-    """Functions (image (h, w, c), level) -> restored image, MB of their file and number of parameters, by the name in the table."""
+    """Name in the table -> function (image (h, w, c), level) -> restored image; MB of the file; parameters."""
     found = {} if name == 'scale' else {'input': (lambda lq, level: lq, None, None)}
     found.update({method: (METHODS[method], None, None) for method in methods})
     for source in weights:

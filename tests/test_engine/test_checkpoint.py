@@ -113,7 +113,7 @@ def test_flipped_bytes_are_found(old_file):
     for position in range(start, start + 12):
         with open(old_file, 'wb') as f:
             f.write(content[:position] + bytes([content[position] ^ 1]) + content[position + 1:])
-        with pytest.raises(UsageError, match='is damaged: the checksum of .*/data/0 does not match'):
+        with pytest.raises(UsageError, match=r'is damaged: the checksum of .*/data/0 does not match'):
             checkpoint.load(old_file)
 
 
