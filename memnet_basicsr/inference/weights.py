@@ -148,8 +148,9 @@ def build_untrained(network_opt, where):
     args = dict(network_opt)
     name = args.pop('type', None)
     if name not in ARCH_REGISTRY:
-        raise UsageError(f'{where}: names the network {name}, which is not registered{near(name, ARCH_REGISTRY.keys())}; '
-                         'import the package that defines it first')
+        raise UsageError(
+            f'{where}: names the network {name}, which is not registered{near(name, ARCH_REGISTRY.keys())}; '
+            'import the package that defines it first')
     try:
         # BasicSR's `build_network` logs, which is unwanted when restoring a single image
         return ARCH_REGISTRY.get(name)(**args).eval()
