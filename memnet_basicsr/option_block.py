@@ -100,6 +100,10 @@ class Block(BaseModel):
             for detail in error.errors(include_url=False):
                 keys, owner = _place(cls, detail['loc'])
                 faults.setdefault(keys, _sentence(detail, keys, owner, _given(opt, keys)))
+            for key, field in cls.model_fields.items():  # rules of inner blocks that are in order themselves
+                inner = _variant(inner_blocks(field.annotation), opt.get(key))
+                if inner is not None and not any(keys[:1] == (key, ) for keys in faults):
+                    faults.update(((key, *keys), text) for keys, text in inner.check(opt[key])[1])
             return None, list(faults.items())
         return found, [(keys if isinstance(keys, tuple) else (keys, ), text) for keys, text in _all_rules(found)]
 
@@ -167,6 +171,15 @@ def inner_blocks(annotation):
     if get_origin(annotation) in (list, dict):
         return []
     return [cls for v in get_args(annotation) for cls in inner_blocks(v)]
+
+
+def _variant(classes, value):
+    """Of the option classes that an option may have, that of a value."""
+    if not isinstance(value, dict) or not classes:
+        return None
+    if len(classes) == 1:
+        return classes[0]
+    return next((v for v in classes if value.get('type') in get_args(v.model_fields['type'].annotation)), None)
 
 
 def _place(cls, loc):

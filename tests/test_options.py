@@ -110,7 +110,7 @@ def test_trains(path, tmp_path, monkeypatch):
         batch_size_per_gpu=2,
         num_worker_per_gpu=0,
         dataset_enlarge_ratio=4)
-    opt['train']['total_iter'] = total
+    opt['train'].update(total_iter=total, warmup_iter=-1)
     opt['val'].update(val_freq=total, save_img=True)
     opt['logger'].update(print_freq=1, save_checkpoint_freq=total, use_tb_logger=False)
     make_data(opt, tmp_path)

@@ -82,7 +82,10 @@ def _checking(stock):
                 opt['manual_seed'] = gather(opt['manual_seed'], opt)[0]
             find_pretrained(opt, args.opt)
             if from_pipeline:
-                check_data(opt)
+                try:
+                    check_data(opt)
+                except UsageError as error:
+                    raise UsageError(f'{args.opt}: {error}') from None
                 _adopt(caller.f_globals, opt)
             return opt, args
         except UsageError as error:
