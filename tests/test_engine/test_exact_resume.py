@@ -226,6 +226,7 @@ def test_state_of_stock_basicsr(server, prepared):
         },
         train__pixel_opt={'type': 'L1Loss'},
         datasets__val_2=None,
+        val__quantize=None,
         val__metrics={'psnr': {
             'type': 'calculate_psnr',
             'crop_border': 0
