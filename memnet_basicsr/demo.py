@@ -1,6 +1,6 @@
 """Train a small MemNet denoiser on real photographs with BasicSR's own train.py: ``python -m memnet_basicsr.demo``.
 
-The photographs are those that scikit-image carries, split by picture. Everything is written below the current
+The photographs are those that scikit-image carries, split by image. Everything is written below the current
 directory: datasets/skimage/*.lmdb and experiments/train_MemNet_demo. Takes two to four minutes on two CPU cores.
 """
 import cv2
@@ -74,7 +74,7 @@ def train(options):
 
 
 def compare(options):
-    """Restore the validation photographs with the checkpoint; print a table and write a picture."""
+    """Restore the validation photographs with the checkpoint; print a table and write an image."""
     import torch
     opt = load_yaml(options)
     checkpoint = osp.join(RUN, 'models', 'net_g_latest.pth')
@@ -93,9 +93,9 @@ def compare(options):
         say(f'{sample["gt_path"]:<14}{psnr[0]:8.2f} / {ssim[0]:.3f}{psnr[1]:10.2f} / {ssim[1]:.3f}{gains[-1]:9.2f} dB')
         panels.append(np.hstack([to_image(v) for v in (lq, out, gt)]))
     say(f'{"mean gain":<14}{np.mean(gains):43.2f} dB        (PSNR in dB / SSIM)')
-    picture = osp.join(RUN, 'noisy_restored_clean.png')
-    cv2.imwrite(picture, panels[0])
-    say(f'\npicture (noisy | restored | clean): {picture}\ncheckpoint: {checkpoint}')
+    image = osp.join(RUN, 'noisy_restored_clean.png')
+    cv2.imwrite(image, panels[0])
+    say(f'\nimage (noisy | restored | clean): {image}\ncheckpoint: {checkpoint}')
 
 
 def main():

@@ -65,7 +65,7 @@ class Block(BaseModel):
 
         Args:
             opt (dict | Block | None): Options as BasicSR parses them.
-            place (str): Block or data set, for the message. Default: ''.
+            place (str): Block or dataset, for the message. Default: ''.
 
         Returns:
             Block: The options.

@@ -131,9 +131,9 @@ def basicsr_checkout(basicsr_archive, tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def pictures(tmp_path_factory):
-    """A folder of 11 gray pictures of 24x24 pixels, all different."""
-    folder = tmp_path_factory.mktemp('data') / 'pictures'
+def images(tmp_path_factory):
+    """A folder of 11 gray images of 24x24 pixels, all different."""
+    folder = tmp_path_factory.mktemp('data') / 'images'
     folder.mkdir()
     for i in range(11):
         img = np.random.RandomState(i).randint(0, 256, (24, 24), dtype=np.uint8)
@@ -142,9 +142,9 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture
-def options(pictures, tmp_path):
+def options(images, tmp_path):
     """A run of a tiny MemNet over two iterations, as a nested dict to be changed."""
-    train = dict(name='tiny', type='NoisyImageDataset', dataroot_gt=str(pictures), io_backend=dict(type='disk'),
+    train = dict(name='tiny', type='NoisyImageDataset', dataroot_gt=str(images), io_backend=dict(type='disk'),
                  sigma=50, gt_size=12, use_hflip=True, use_rot=True, num_worker_per_gpu=0, batch_size_per_gpu=2,
                  dataset_enlarge_ratio=1)  # yapf: disable
     return copy.deepcopy(dict(

@@ -45,19 +45,18 @@ def refused(pipeline, tmp_path, capsys):
     return call
 
 
-def test_one_line_and_exit_status(wheel_environment, options, write_options, pictures, tmp_path):
-    """What the user sees: an unreadable picture, met by a worker, named in one line."""
+def test_one_line_and_exit_status(wheel_environment, options, write_options, images, tmp_path):
+    """What the user sees: an unreadable image, met by a worker, named in one line."""
     folder = tmp_path / 'damaged'
-    shutil.copytree(pictures, folder)
-    (folder / 'p05.png').write_bytes(b'not a picture')
+    shutil.copytree(images, folder)
+    (folder / 'p05.png').write_bytes(b'not an image')
     options['datasets']['train'].update(dataroot_gt=str(folder), num_worker_per_gpu=2, batch_size_per_gpu=4)
     options['train']['total_iter'] = 10
     result = wheel_environment('-m', 'basicsr.train', '-opt', write_options(options), cwd=tmp_path)
     assert result.returncode == 1
     assert 'Traceback' not in result.stderr + result.stdout, result.stderr
-    assert [v for v in result.stderr.splitlines() if 'rror' in v] == [
-        f'error: picture {folder}/p05.png cannot be read: it is damaged or not a picture; replace or remove it'
-    ]
+    assert [v for v in result.stderr.splitlines() if 'rror' in v
+            ] == [f'error: image {folder}/p05.png cannot be read: it is damaged or not an image; replace or remove it']
 
 
 def test_excepthook(capsys):
@@ -78,22 +77,22 @@ def test_prefetching_thread_that_dies_ends_the_run(monkeypatch, capsys):
     monkeypatch.setattr(threading, 'excepthook', partial(launch._thread_excepthook, others.append))
 
     def fail():
-        raise UsageError('picture a.png cannot be read')
+        raise UsageError('image a.png cannot be read')
         yield
 
     thread = PrefetchGenerator(fail(), 1)
     thread.join()
     assert ended == [1] and others == []
-    assert capsys.readouterr().err == 'error: picture a.png cannot be read\n'
+    assert capsys.readouterr().err == 'error: image a.png cannot be read\n'
     other = threading.Thread(target=lambda: 1 / 0)
     other.start()
     other.join()
     assert ended == [1] and others[0].exc_type is ZeroDivisionError
 
 
-def test_unreadable_picture(pipeline, options, pictures, tmp_path):
+def test_unreadable_picture(pipeline, options, images, tmp_path):
     folder = tmp_path / 'damaged'
-    shutil.copytree(pictures, folder)
+    shutil.copytree(images, folder)
     (folder / 'p03.png').write_bytes(b'')
     options['datasets']['train'].update(dataroot_gt=str(folder))
     options['train']['total_iter'] = 10
@@ -213,7 +212,7 @@ def validation_set(options, **changes):
 
 
 def paired(options, lq, gt):
-    """BasicSR's own data set, network and model."""
+    """BasicSR's own dataset, network and model."""
     options['datasets']['train'] = dict(
         name='paired', type='PairedImageDataset', dataroot_lq=str(lq), dataroot_gt=str(gt),
         io_backend=dict(type='disk'), gt_size=12, use_hflip=True, use_rot=True, num_worker_per_gpu=0,
@@ -226,9 +225,9 @@ def paired(options, lq, gt):
 
 @pytest.mark.parametrize('phase', ['train', 'val'])
 @pytest.mark.parametrize('stock', [False, True], ids=['ours', 'stock'])
-def test_data_root(refused, options, pictures, tmp_path, phase, stock):
+def test_data_root(refused, options, images, tmp_path, phase, stock):
     if stock:
-        paired(options, pictures, pictures)
+        paired(options, images, images)
     options['datasets']['val'] = validation_set(options)
     block = options['datasets'][phase]
     (tmp_path / 'empty').mkdir()
@@ -257,18 +256,18 @@ def test_lmdb_that_is_not_complete(refused, options, tmp_path):
     refused(options, 'meta_info.txt')
 
 
-def test_folder_without_pictures(refused, options, pictures, tmp_path):
+def test_folder_without_pictures(refused, options, images, tmp_path):
     folder = tmp_path / 'texts'
     folder.mkdir()
     (folder / 'a.txt').write_text('a')
     options['datasets']['val'] = validation_set(options, dataroot_gt=str(folder))
-    refused(options, 'holds no pictures')
-    options['datasets']['val']['dataroot_gt'] = str(pictures)
+    refused(options, 'holds no images')
+    options['datasets']['val']['dataroot_gt'] = str(images)
     options['datasets']['train']['dataroot_gt'] = str(folder)
-    refused(options, 'holds no pictures')
+    refused(options, 'holds no images')
 
 
-def test_faults_of_a_data_set_are_found_before_anything_is_written(refused, options, pictures):
+def test_faults_of_a_data_set_are_found_before_anything_is_written(refused, options, images):
     options['datasets']['train']['sigma'] = -1
     refused(options, 'sigma')
     options['datasets']['train']['sigma'] = 50
@@ -277,18 +276,18 @@ def test_faults_of_a_data_set_are_found_before_anything_is_written(refused, opti
 
 
 @pytest.mark.parametrize('stock', [False, True], ids=['ours', 'stock'])
-def test_too_small_for_one_batch(refused, pipeline, options, pictures, tmp_path, stock):
-    """11 pictures, batch 16: BasicSR would end at once and normally, with an untrained network."""
+def test_too_small_for_one_batch(refused, pipeline, options, images, tmp_path, stock):
+    """11 images, batch 16: BasicSR would end at once and normally, with an untrained network."""
     if stock:
-        paired(options, pictures, pictures)
+        paired(options, images, images)
     options['datasets']['train']['batch_size_per_gpu'] = 16
     message = refused(options, 'too few for one batch of 16')
     assert '11 image' in message and 'dataset_enlarge_ratio to 2' in message
 
 
-def test_too_small_for_the_epochs(refused, pipeline, options, pictures, tmp_path):
-    """11 pictures, batch 4: with stock classes BasicSR would end at iteration 30 of 40. The remedy helps."""
-    paired(options, pictures, pictures)
+def test_too_small_for_the_epochs(refused, pipeline, options, images, tmp_path):
+    """11 images, batch 4: with stock classes BasicSR would end at iteration 30 of 40. The remedy helps."""
+    paired(options, images, images)
     options['train']['total_iter'] = 40
     message = refused(options, 'iteration 30 of 40')
     ratio = int(re.search(r'dataset_enlarge_ratio to (\d+)', message)[1])
@@ -299,10 +298,10 @@ def test_too_small_for_the_epochs(refused, pipeline, options, pictures, tmp_path
     assert 'iter:      40' in log.read_text()
 
 
-def test_stock_ends_early(tmp_path, monkeypatch, options, pictures, write_options, pipeline):
+def test_stock_ends_early(tmp_path, monkeypatch, options, images, write_options, pipeline):
     """Row 21 without the check: the same run ends at iteration 30, saves, and tells success."""
     monkeypatch.setattr(launch, '_check_length', lambda *args: None)
-    paired(options, pictures, pictures)
+    paired(options, images, images)
     options['train']['total_iter'] = 40
     pipeline(options)
     log, = (tmp_path / 'experiments' / 'tiny_run').glob('*.log')
@@ -322,7 +321,7 @@ def test_ours_does_all_iterations(tmp_path, options, pipeline):
 
 
 def test_colour_is_converted_and_said_once(tmp_path, options, pipeline):
-    folder = tmp_path / 'colour'
+    folder = tmp_path / 'color'
     folder.mkdir()
     for i in range(3):
         cv2.imwrite(str(folder / f'{i}.png'), np.random.RandomState(i).randint(0, 256, (24, 24, 3), dtype=np.uint8))
@@ -337,15 +336,15 @@ def test_colour_is_converted_and_said_once(tmp_path, options, pipeline):
 # ---- the command line -----------------------------------------------------------------------------------------------
 
 
-def test_command_line_overrides_come_before_the_check(refused, pipeline, options, pictures, tmp_path):
+def test_command_line_overrides_come_before_the_check(refused, pipeline, options, images, tmp_path):
     """A data root of another machine may stand in the file when --force_yml gives the one of this machine."""
     options['datasets']['train']['dataroot_gt'] = '/of/another/machine'
     refused(options, 'does not exist')
     options['name'] = 'forced'
-    pipeline(options, '--force_yml', f'datasets:train:dataroot_gt={pictures}')
+    pipeline(options, '--force_yml', f'datasets:train:dataroot_gt={images}')
     assert (tmp_path / 'experiments' / 'forced' / 'models' / 'net_g_latest.pth').is_file()
     options['name'] = 'tiny_run'
-    options['datasets']['train']['dataroot_gt'] = str(pictures)
+    options['datasets']['train']['dataroot_gt'] = str(images)
     refused(options, "no 'Memnet' is registered", '--force_yml', 'network_g:type=Memnet')
 
 
@@ -377,13 +376,12 @@ def reset_logger():
         handler.close()
 
 
-def test_test_pipeline(refused, options, pictures, tmp_path):
+def test_test_pipeline(refused, options, images, tmp_path):
     """test.py is checked in the same way; earlier results stay."""
     results = tmp_path / 'results' / 'tiny_run'
     results.mkdir(parents=True)
     (results / 'precious').write_text('yes')
-    test_set = dict(
-        name='a', type='NoisyImageDataset', dataroot_gt=str(pictures), io_backend=dict(type='disk'), sigma=5)
+    test_set = dict(name='a', type='NoisyImageDataset', dataroot_gt=str(images), io_backend=dict(type='disk'), sigma=5)
     opt = {key: options[key] for key in ('name', 'model_type', 'scale', 'num_gpu', 'network_g')}
     opt.update(path={}, datasets=dict(test_1=test_set), val=dict(save_img=False, metrics=dict(psnr=dict(type='psnr'))))
     refused(opt, "no 'psnr' is registered", test=True)

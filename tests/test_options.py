@@ -31,7 +31,7 @@ def plain(value):
     return [plain(v) for v in value] if isinstance(value, list) else value
 
 
-def picture(seed, channels):
+def image(seed, channels):
     img = np.random.RandomState(seed).rand(52, 60, channels).astype(np.float32)
     img = cv2.GaussianBlur(img, (0, 0), 2).reshape(52, 60, channels)
     return ((img - img.min()) / (img.max() - img.min()) * 255).astype(np.uint8)
@@ -47,12 +47,12 @@ def make_data(opt, folder):
             channels = 1 if key == 'dataroot_mask' or target.stem.endswith(('_gray', '_y')) else 3
             shift = {'dataroot_gt': 0, 'dataroot_lq': 3, 'dataroot_mask': 7}[key]
             step = opt.get('scale', 1) if key == 'dataroot_lq' else 1
-            pictures = [(f'p{i}', picture(10 * i + shift, channels)[::step, ::step]) for i in range(3)]
+            images = [(f'p{i}', image(10 * i + shift, channels)[::step, ::step]) for i in range(3)]
             if target.suffix == '.lmdb':
-                write_lmdb(str(target), pictures, 'tiny', progress=False)
+                write_lmdb(str(target), images, 'tiny', progress=False)
             else:
                 target.mkdir(parents=True, exist_ok=True)
-                for name, img in pictures:
+                for name, img in images:
                     cv2.imwrite(str(target / f'{name}.png'), img)
 
 
@@ -159,5 +159,5 @@ def test_tests(path, tmp_path, monkeypatch):
     opt['val']['max_images'] = 1
     make_data(opt, tmp_path)
     run(run_test, opt, tmp_path, monkeypatch)
-    pictures = list((tmp_path / 'results' / opt['name'] / 'visualization').rglob('*.png'))
-    assert len(pictures) == len(opt['datasets']) and all(cv2.imread(str(p)) is not None for p in pictures)
+    images = list((tmp_path / 'results' / opt['name'] / 'visualization').rglob('*.png'))
+    assert len(images) == len(opt['datasets']) and all(cv2.imread(str(p)) is not None for p in images)

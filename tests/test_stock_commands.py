@@ -36,11 +36,11 @@ def check_run(result, folder):
     return head
 
 
-def test_train_py_of_site_packages(wheel_environment, options, write_options, pictures, work):
+def test_train_py_of_site_packages(wheel_environment, options, write_options, images, work):
     """A wheel; runs go below the current directory, TensorBoard's too, and nothing into site-packages."""
     options['logger']['use_tb_logger'] = True
     options['val'] = dict(val_freq=2, save_img=True, metrics=dict(psnr=dict(type='calculate_psnr', crop_border=0)))
-    options['datasets']['val'] = dict(name='val', type='NoisyImageDataset', dataroot_gt=str(pictures), sigma=50,
+    options['datasets']['val'] = dict(name='val', type='NoisyImageDataset', dataroot_gt=str(images), sigma=50,
                                       io_backend=dict(type='disk'))  # yapf: disable
     before = {v for v in wheel_environment.files() if '__pycache__' not in v}
     script = wheel_environment.site_packages / 'basicsr' / 'train.py'
@@ -92,17 +92,17 @@ def test_torchrun(editable_environment, options, write_options, work):
     head = check_run(result, work)
     log = log_of(work)
     assert 'World size (gpu number): 2' in log
-    assert 'Require iter number per epoch: 3' in log  # 11 pictures, two processes, two pictures each
+    assert 'Require iter number per epoch: 3' in log  # 11 images, two processes, two images each
     assert 'row 5: ' in head
 
 
-def test_without_the_hook(wheel_environment, options, write_options, pictures, work):
+def test_without_the_hook(wheel_environment, options, write_options, images, work):
     """`python -m memnet_basicsr.train` and `.test` with the hook switched off write below the current directory."""
     path = write_options(options)
     result = wheel_environment('-m', 'memnet_basicsr.train', '-opt', path, cwd=work, MEMNET_BASICSR_AUTOLOAD='0')
     check_run(result, work)
 
-    test_set = dict(name='pictures', type='NoisyImageDataset', dataroot_gt=str(pictures), io_backend=dict(type='disk'),
+    test_set = dict(name='images', type='NoisyImageDataset', dataroot_gt=str(images), io_backend=dict(type='disk'),
                     sigma=50)  # yapf: disable
     weights = work / 'experiments' / 'tiny_run' / 'models' / 'net_g_latest.pth'
     test = dict(

@@ -5,12 +5,12 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 @ARCH_REGISTRY.register()
 class ContrastEncoder(nn.Module):
-    """Small encoder of pictures for ThreeClassContrastiveLoss: strided convolutions and a linear embedding.
+    """Small encoder of images for ThreeClassContrastiveLoss: strided convolutions and a linear embedding.
 
     MemoryNet (https://arxiv.org/abs/2309.01377) does not say what its embedding network is; this one is our own.
 
     Args:
-        num_in_ch (int): Channels of the picture. Default: 3.
+        num_in_ch (int): Channels of the image. Default: 3.
         num_feat (int): Channels behind the first convolution; doubled twice. Default: 32.
         num_down (int): 3x3 convolutions with stride 2, one or more. Default: 4.
         num_embed (int): Channels of the embedding. Default: 128.
@@ -25,7 +25,7 @@ class ContrastEncoder(nn.Module):
         self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], num_embed, 1))
 
     def forward(self, x):
-        """Pictures (N, C, H, W), 0 to 1, of any size -> global (N, num_embed) and local (N, num_embed, h, w) features.
+        """Images (N, C, H, W), 0 to 1, of any size -> global (N, num_embed) and local (N, num_embed, h, w) features.
 
         The size of the local ones is H and W over 2^num_down, rounded up; the global feature is their mean.
         """

@@ -28,7 +28,7 @@ class MemoryAugmented(nn.Module):
         chained (bool): Reads are chained up to the level, see MemoryInsertion. Default: False.
         replace (bool): The read replaces the feature instead of being added. Default: False.
         reconstruction (bool): Have the layers that :meth:`reconstruct` needs. Default: False.
-        dry_size (int): Side in pixels of the empty picture that tells the channels. Default: 64.
+        dry_size (int): Side in pixels of the empty image that tells the channels. Default: 64.
 
     Raises:
         ValueError: No submodule of such a name (near ones are listed), or one whose output is not a feature.
@@ -78,10 +78,10 @@ class MemoryAugmented(nn.Module):
         return self.backbone(x)
 
     def reconstruct(self, x):
-        """Clean pictures found again through the memory: every insertion gives its read alone.
+        """Clean images found again through the memory: every insertion gives its read alone.
 
         Skips of the backbone that lead around the insertions are its own and stay. For a network that enlarges, the
-        picture is reduced first (bicubic, antialiased), so that the result has the size of ``x``.
+        image is reduced first (bicubic, antialiased), so that the result has the size of ``x``.
 
         Args:
             x (Tensor): (N, C, H, W), 0 to 1; sides multiples of the backbone's scale.

@@ -11,17 +11,17 @@ from .options import BicubicImageOptions
 
 @DATASET_REGISTRY.register()
 class BicubicImageDataset(DegradedImageDataset):
-    """Pairs for super-resolution of an up-scaled input: the clean picture, down- and up-scaled bicubically.
+    """Pairs for super-resolution of an up-scaled input: the clean image, down- and up-scaled bicubically.
 
     The protocol of MemNet (`A Persistent Memory Network for Image Restoration <https://arxiv.org/abs/1708.02209>`_):
     luminance rounded to uint8, cut to a multiple of the scale, MATLAB's bicubic with antialiasing down and up; the
-    down-scaled and the up-scaled picture are neither rounded nor clipped (this gives the published figures of Set5,
-    33.66/.9299, 30.39/.8682, 28.42/.8104; rounding the small picture costs .01 dB). lq has the size of gt.
+    down-scaled and the up-scaled image are neither rounded nor clipped (this gives the published figures of Set5,
+    33.66/.9299, 30.39/.8682, 28.42/.8104; rounding the small image costs .01 dB). lq has the size of gt.
 
     Args:
         opt (dict): See :class:`BicubicImageOptions` (``scale`` is the network's, 1). With ``with_chroma`` items of
-            validation hold ``chroma``, float32 (2, H, W), Cb and Cr in [0, 1] of the down- and up-scaled colour image
-            (MATLAB's ``rgb2ycbcr``), for colour images to be saved; gray images give 128 / 255.
+            validation hold ``chroma``, float32 (2, H, W), Cb and Cr in [0, 1] of the down- and up-scaled color image
+            (MATLAB's ``rgb2ycbcr``), for color images to be saved; gray images give 128 / 255.
     """
     Options = BicubicImageOptions
 

@@ -6,7 +6,7 @@ COLORS = ('gray', 'y', 'rgb')
 
 
 def bgr2gray(img):
-    """Gray picture by the luminance weights of MATLAB's ``rgb2gray``: 0.2989 R + 0.5870 G + 0.1140 B, rounded.
+    """Gray image by the luminance weights of MATLAB's ``rgb2gray``: 0.2989 R + 0.5870 G + 0.1140 B, rounded.
 
     This is not the Y of YCbCr, which lies in 16..235.
 
@@ -20,9 +20,9 @@ def bgr2gray(img):
 
 
 def convert_color(img, color):
-    """Convert an 8-bit picture to the channels that a data set wants.
+    """Convert an 8-bit image to the channels that a dataset wants.
 
-    A picture of one channel is taken as the gray or luminance picture it is.
+    An image of one channel is taken as the gray or luminance image it is.
 
     Args:
         img (ndarray): uint8, (H, W, 1) or (H, W, 3) BGR.

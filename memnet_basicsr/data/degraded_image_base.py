@@ -13,25 +13,25 @@ from .patch_util import random_corner, reflect_pad
 
 
 class DegradedImageDataset(data.Dataset):
-    """Base of data sets that degrade clean pictures themselves; a subclass says how.
+    """Base of datasets that degrade clean images themselves; a subclass says how.
 
     In training every sample draws its level, patch, flips and noise from the global generators ``random`` and
     ``np.random``, which the loader seeds per sample. A patch is exactly what one would cut from the degraded whole
-    picture: the degradation sees a window around it. In validation a picture is degraded whole, at one level, and
-    randomness depends on the picture's key, the level and ``noise_seed`` alone: the same on every machine, and for an
+    image: the degradation sees a window around it. In validation an image is degraded whole, at one level, and
+    randomness depends on the image's key, the level and ``noise_seed`` alone: the same on every machine, and for an
     LMDB as for the folder it was made from.
 
     Args:
-        opt (dict): Options of the data set, see :class:`DegradedImageOptions`. A subclass declares the option that
+        opt (dict): Options of the dataset, see :class:`DegradedImageOptions`. A subclass declares the option that
             holds the level in its attribute ``Options``. Training draws one of several levels for each sample, or
             uniformly from a range (whole numbers where the level is one, both ends included); a validation set has one
             level. ``clean_prob`` teaches a network to leave good images alone, ``gray_prob`` teaches a color network
             to restore gray images. Images of one channel are taken as they are, whatever ``color``.
 
-    Items: ``{'lq', 'gt', 'lq_path', 'gt_path'}``; pictures are float32 (C, H, W), RGB, [0, 1].
+    Items: ``{'lq', 'gt', 'lq_path', 'gt_path'}``; images are float32 (C, H, W), RGB, [0, 1].
 
     Raises:
-        UsageError: Data root missing or empty, LMDB not complete, unreadable picture (at reading), wrong option.
+        UsageError: Data root missing or empty, LMDB not complete, unreadable image (at reading), wrong option.
     """
     Options = DegradedImageOptions
     whole_levels = False  # whether levels are whole numbers
@@ -39,7 +39,7 @@ class DegradedImageDataset(data.Dataset):
     def __init__(self, opt):
         super().__init__()
         self.opt = opt
-        self.options = self.Options.read(opt, f'data set {opt.get("name", "")} ({type(self).__name__})')
+        self.options = self.Options.read(opt, f'dataset {opt.get("name", "")} ({type(self).__name__})')
         self.training, self.color = self.options.training, self.options.color
         self.range, self.levels = self.options.range, self.options.levels
         self.clean_prob, self.gray_prob = self.options.clean_prob, self.options.gray_prob
@@ -49,7 +49,7 @@ class DegradedImageDataset(data.Dataset):
         except UsageError as error:
             raise self._wrong(f'dataroot_gt: {error}') from None
         if self.color != 'rgb' and self.source.any_colour():
-            get_root_logger().info(f'Data set {opt.get("name", type(self).__name__)}: colour pictures of '
+            get_root_logger().info(f'Dataset {opt.get("name", type(self).__name__)}: color images of '
                                    f'{self.options.dataroot_gt} are converted ({self.color}).')
 
     def window(self, level):
@@ -57,11 +57,11 @@ class DegradedImageDataset(data.Dataset):
         return 1, 0
 
     def trim(self, img, level):
-        """Cut a clean picture to a size that the degradation can take."""
+        """Cut a clean image to a size that the degradation can take."""
         return img
 
     def degrade(self, img, level, generator):
-        """Degrade a clean picture.
+        """Degrade a clean image.
 
         Args:
             img (ndarray): uint8, (H, W, 1), or (H, W, 3) BGR.
@@ -93,7 +93,7 @@ class DegradedImageDataset(data.Dataset):
     def _training_pair(self, img, level):
         size = self.options.gt_size
         grid, margin = self.window(level)
-        least = -(-size // grid) * grid  # a padded picture still fills the grid
+        least = -(-size // grid) * grid  # a padded image still fills the grid
         img = reflect_pad(img, least, least)
         top, left = random_corner(img, size)
         y0, y1 = self._span(top, size, grid, margin, img.shape[0])
@@ -111,11 +111,11 @@ class DegradedImageDataset(data.Dataset):
 
     @staticmethod
     def _span(start, size, grid, margin, end):
-        """First and last + 1 pixel of the window along one axis, on the grid and inside the picture."""
+        """First and last + 1 pixel of the window along one axis, on the grid and inside the image."""
         return max(0, (start - margin) // grid * grid), min(end, -(-(start + size + margin) // grid) * grid)
 
     def _generator(self, key, level):
-        """A generator of its own for a validation picture; the stream of RandomState is frozen by NumPy."""
+        """A generator of its own for a validation image; the stream of RandomState is frozen by NumPy."""
         text = f'{key}|{float(level)}|{self.options.noise_seed}'
         return np.random.RandomState(np.frombuffer(hashlib.sha256(text.encode()).digest(), '<u4'))
 
@@ -126,4 +126,4 @@ class DegradedImageDataset(data.Dataset):
         return random.randint(low, high) if self.whole_levels else random.uniform(low, high)
 
     def _wrong(self, message):
-        return UsageError(f'data set {self.opt.get("name", "")} ({type(self).__name__}): {message}')
+        return UsageError(f'dataset {self.opt.get("name", "")} ({type(self).__name__}): {message}')

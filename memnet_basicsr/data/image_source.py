@@ -1,4 +1,4 @@
-"""Pictures of an LMDB or a folder as uint8 arrays, with errors that name the picture."""
+"""Images of an LMDB or a folder as uint8 arrays, with errors that name the image."""
 import cv2
 import numpy as np
 from os import path as osp
@@ -12,7 +12,7 @@ SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.
 
 
 def list_pictures(folder, recursive=False):
-    """Relative paths of the pictures in a folder, sorted.
+    """Relative paths of the images in a folder, sorted.
 
     Args:
         folder (str): The folder.
@@ -22,28 +22,28 @@ def list_pictures(folder, recursive=False):
         list[str]: Paths relative to the folder.
 
     Raises:
-        UsageError: The folder does not exist or holds no picture.
+        UsageError: The folder does not exist or holds no image.
     """
     if not osp.isdir(folder):
         raise UsageError(f'folder {folder} does not exist')
     names = sorted(v for v in scandir(folder, recursive=recursive) if v.lower().endswith(SUFFIXES))
     if not names:
-        raise UsageError(f'folder {folder} holds no pictures ({", ".join(SUFFIXES)})')
+        raise UsageError(f'folder {folder} holds no images ({", ".join(SUFFIXES)})')
     return names
 
 
 def decode_picture(content, name):
-    """Decode a picture to 8 bit, gray as (H, W, 1), colour as (H, W, 3) in BGR order; alpha is dropped.
+    """Decode an image to 8 bit, gray as (H, W, 1), color as (H, W, 3) in BGR order; alpha is dropped.
 
     Args:
-        content (bytes): The encoded picture.
+        content (bytes): The encoded image.
         name (str): What to call it in the error.
 
     Returns:
         ndarray: uint8.
 
     Raises:
-        UsageError: The bytes are not a picture.
+        UsageError: The bytes are not an image.
     """
     code = np.frombuffer(content, np.uint8)
     try:
@@ -51,12 +51,12 @@ def decode_picture(content, name):
     except cv2.error:
         img = None
     if img is None:
-        raise UsageError(f'picture {name} cannot be read: it is damaged or not a picture; replace or remove it')
+        raise UsageError(f'image {name} cannot be read: it is damaged or not an image; replace or remove it')
     return img[..., None] if img.ndim == 2 else img
 
 
 def read_picture(path):
-    """Read a picture file, see :func:`decode_picture`.
+    """Read an image file, see :func:`decode_picture`.
 
     Args:
         path (str): The file.
@@ -65,27 +65,27 @@ def read_picture(path):
         ndarray: uint8, (H, W, 1) or (H, W, 3) BGR.
 
     Raises:
-        UsageError: The file cannot be read or is not a picture.
+        UsageError: The file cannot be read or is not an image.
     """
     try:
         with open(path, 'rb') as f:
             content = f.read()
     except OSError as error:
-        raise UsageError(f'picture {path} cannot be read: {error.strerror}') from None
+        raise UsageError(f'image {path} cannot be read: {error.strerror}') from None
     return decode_picture(content, path)
 
 
 class PictureSource:
-    """The pictures below a data root.
+    """The images below a data root.
 
     Args:
-        root (str): An LMDB in BasicSR's format, or a folder of pictures (its subfolders do not count).
+        root (str): An LMDB in BasicSR's format, or a folder of images (its subfolders do not count).
         io_backend (dict): BasicSR's form: ``{type: lmdb}`` or ``{type: disk}``.
         meta_info_file (str | None): List of the images to use, one name (a key for an LMDB) a line; None for all.
             Default: None.
 
     Attributes:
-        keys (list[str]): What a picture is called, the same for the LMDB and for the folder it was made from.
+        keys (list[str]): What an image is called, the same for the LMDB and for the folder it was made from.
         paths (list[str]): BasicSR's ``lq_path`` / ``gt_path``: the key in an LMDB, the file's path in a folder.
 
     Raises:
@@ -130,17 +130,17 @@ class PictureSource:
         return len(self.paths)
 
     def read(self, index):
-        """The picture at an index as uint8, (H, W, 1) gray or (H, W, 3) BGR."""
+        """The image at an index as uint8, (H, W, 1) gray or (H, W, 3) BGR."""
         path = self.paths[index]
         if not self.is_lmdb:
             return read_picture(path)
         content = read_lmdb(self.root, path)
         if content is None:
-            raise UsageError(f'LMDB {self.root} lacks picture {path} of its meta_info.txt; prepare it again')
+            raise UsageError(f'LMDB {self.root} lacks image {path} of its meta_info.txt; prepare it again')
         return decode_picture(content, f'{path} of LMDB {self.root}')
 
     def any_colour(self):
-        """Whether some picture has colour channels; told by the meta file or by the files' headers."""
+        """Whether some image has color channels; told by the meta file or by the files' headers."""
         if self.is_lmdb:
             return any(c > 1 for _, _, c in self._shapes.values())
         return any(_header_tells_colour(path) for path in self.paths)

@@ -8,12 +8,12 @@ from .options import JPEGImageOptions
 
 @DATASET_REGISTRY.register()
 class JPEGImageDataset(DegradedImageDataset):
-    """Compressed and clean pairs made from clean pictures by JPEG at a quality.
+    """Compressed and clean pairs made from clean images by JPEG at a quality.
 
     The protocol of MemNet (`A Persistent Memory Network for Image Restoration <https://arxiv.org/abs/1708.02209>`_):
-    the luminance (Y of YCbCr) is compressed as a picture of one channel. With ``color: rgb`` the colour picture is
+    the luminance (Y of YCbCr) is compressed as an image of one channel. With ``color: rgb`` the color image is
     compressed as JPEG does it (chroma at half the resolution). A training patch is bit for bit a part of the
-    compressed whole picture (unless that is smaller than the patch): its window starts on the grid of JPEG's blocks.
+    compressed whole image (unless that is smaller than the patch): its window starts on the grid of JPEG's blocks.
 
     Args:
         opt (dict): See :class:`JPEGImageOptions`. Samples that are compressed twice, as images of the web are, have a
@@ -23,7 +23,7 @@ class JPEGImageDataset(DegradedImageDataset):
     whole_levels = True
 
     def window(self, level):
-        # blocks of 8 pixels; in colour blocks of 16, and the chroma is interpolated across their edges
+        # blocks of 8 pixels; in color blocks of 16, and the chroma is interpolated across their edges
         return (16, 16) if self.color == 'rgb' else (8, 0)
 
     def degrade(self, img, level, generator):

@@ -16,18 +16,18 @@ from ..errors import UsageError
 
 _META = 'meta_info.txt'
 _SIGNATURE = 'signature.txt'  # ours; BasicSR ignores it
-_CHUNK = 64  # pictures that are encoded side by side and committed together
+_CHUNK = 64  # images that are encoded side by side and committed together
 _clients = {}  # real path -> (process id, FileClient)
 
 
 def make_key(name):
-    """The LMDB key of a picture: its relative path without extension, made safe for BasicSR.
+    """The LMDB key of an image: its relative path without extension, made safe for BasicSR.
 
     BasicSR cuts the lines of ``meta_info.txt`` at the first dot and encodes keys in ASCII, so that every character but
     ASCII letters, digits, ``-`` and ``_`` becomes ``_``.
 
     Args:
-        name (str): Relative path of the picture, with extension.
+        name (str): Relative path of the image, with extension.
 
     Returns:
         str: The key.
@@ -40,7 +40,7 @@ def signature_of(paths, **settings):
 
     Args:
         paths (list[str]): The files.
-        settings: What else decides the content (crop size, colour, ...).
+        settings: What else decides the content (crop size, color, ...).
 
     Returns:
         str: Hexadecimal SHA-256.
@@ -52,29 +52,29 @@ def signature_of(paths, **settings):
     return digest.hexdigest()
 
 
-def write_lmdb(target, pictures, signature='', total=None, compress_level=1, overwrite=False, progress=True):
-    """Write pictures into a new LMDB: PNG bytes under their keys and BasicSR's ``meta_info.txt``.
+def write_lmdb(target, images, signature='', total=None, compress_level=1, overwrite=False, progress=True):
+    """Write images into a new LMDB: PNG bytes under their keys and BasicSR's ``meta_info.txt``.
 
     The LMDB is built in a folder beside the target and renamed when every byte is on the disk, so that a target that
     exists is complete. A target of the same signature is kept and nothing is done.
 
     Args:
         target (str): The LMDB to write; its name ends in ``.lmdb``.
-        pictures (iterable[tuple[str, ndarray]]): Keys and uint8 pictures, (H, W), (H, W, 1) gray or (H, W, 3) BGR.
+        images (iterable[tuple[str, ndarray]]): Keys and uint8 images, (H, W), (H, W, 1) gray or (H, W, 3) BGR.
             Not touched when the target is kept.
         signature (str): What the LMDB is made from, see :func:`signature_of`. Default: '' (unknown: a target is
             never kept).
-        total (int | None): Number of pictures, for the progress bar. Default: None.
+        total (int | None): Number of images, for the progress bar. Default: None.
         compress_level (int): PNG compression, 0..9. Default: 1.
         overwrite (bool): Whether a target of another signature is replaced. Default: False.
         progress (bool): Whether to show a progress bar. Default: True.
 
     Returns:
-        int: Number of pictures written; 0 when the target was kept.
+        int: Number of images written; 0 when the target was kept.
 
     Raises:
         UsageError: The name does not end in ``.lmdb``; the target exists, is of another signature (or no LMDB) and may
-            not be replaced; no pictures; two pictures with the same key.
+            not be replaced; no images; two images with the same key.
     """
     target = osp.normpath(target)
     if not target.endswith('.lmdb'):
@@ -85,17 +85,16 @@ def write_lmdb(target, pictures, signature='', total=None, compress_level=1, ove
         if signature and _is_current(target, signature):
             return 0
         if not overwrite:
-            raise UsageError(
-                f'{target} exists and was made from other pictures or settings; replace it with --overwrite')
+            raise UsageError(f'{target} exists and was made from other images or settings; replace it with --overwrite')
     os.makedirs(osp.dirname(target) or '.', exist_ok=True)
     for leftover in glob(f'{escape(target)}.partial-*'):  # of runs that were killed
         shutil.rmtree(leftover)
     partial = f'{target}.partial-{os.getpid()}'
     os.mkdir(partial)
     try:
-        count = _fill(partial, pictures, total, compress_level, progress, osp.basename(target))
+        count = _fill(partial, images, total, compress_level, progress, osp.basename(target))
         if count == 0:
-            raise UsageError(f'{target}: there are no pictures to write')
+            raise UsageError(f'{target}: there are no images to write')
         _write_synced(osp.join(partial, _SIGNATURE), signature)
         _sync_folder(partial)
         _put_in_place(partial, target)
@@ -110,18 +109,18 @@ def outcome(path, count):
 
     Args:
         path (str): The LMDB.
-        count (int): Pictures that were written; 0 if it was up to date.
+        count (int): Images that were written; 0 if it was up to date.
 
     Returns:
         str: Line.
     """
     if count:
-        return f'wrote {path}: {count} pictures'
-    return f'kept {path}: it is up to date ({len(lmdb_pictures(path))} pictures)'
+        return f'wrote {path}: {count} images'
+    return f'kept {path}: it is up to date ({len(lmdb_pictures(path))} images)'
 
 
 def lmdb_pictures(path):
-    """Keys and shapes of an LMDB's pictures, in the order of its meta file.
+    """Keys and shapes of an LMDB's images, in the order of its meta file.
 
     Args:
         path (str): The LMDB.
@@ -130,41 +129,41 @@ def lmdb_pictures(path):
         dict[str, tuple[int]]: Key -> (height, width, channels).
 
     Raises:
-        UsageError: Not a folder named ``*.lmdb``, no meta file, a line of it that BasicSR did not write, or no picture.
+        UsageError: Not a folder named ``*.lmdb``, no meta file, a line of it that BasicSR did not write, or no image.
     """
     if not osp.isdir(path):
         raise UsageError(f'LMDB {path} does not exist; prepare it with scripts/data_preparation')
     if not osp.normpath(path).endswith('.lmdb'):
         raise UsageError(f'{path} is not an LMDB (its name does not end in .lmdb); '
-                         'for a folder of pictures write io_backend: {type: disk}')
+                         'for a folder of images write io_backend: {type: disk}')
     if not osp.isfile(osp.join(path, _META)) or not osp.isfile(osp.join(path, 'data.mdb')):
         raise UsageError(f'LMDB {path} has no {_META} or no data.mdb: it is not complete; prepare it again')
-    pictures = {}
+    images = {}
     with open(osp.join(path, _META), encoding='utf-8') as f:
         for number, line in enumerate(f, 1):
             match = re.match(r'([^.]+)\.\S+ \((\d+),(\d+),(\d+)\)', line)
             if match is None:
                 raise UsageError(f'LMDB {path}, {_META} line {number}: expected "name.png (h,w,c) level"')
-            pictures[match[1]] = tuple(int(v) for v in match.groups()[1:])
-    if not pictures:
+            images[match[1]] = tuple(int(v) for v in match.groups()[1:])
+    if not images:
         raise UsageError(f'LMDB {path} is empty; prepare it again')
-    return pictures
+    return images
 
 
 def read_lmdb(path, key):
-    """The bytes of one picture, or None where the key is missing.
+    """The bytes of one image, or None where the key is missing.
 
-    lmdb 3 refuses to open one LMDB twice in a process, and a forked worker inherits the list of open ones: data sets
+    lmdb 3 refuses to open one LMDB twice in a process, and a forked worker inherits the list of open ones: datasets
     therefore share one :class:`FileClient` per path and process, and a worker closes what it inherited.
 
     Args:
         path (str): The LMDB.
-        key (str): Key of the picture.
+        key (str): Key of the image.
 
     Returns:
-        bytes | None: The encoded picture.
+        bytes | None: The encoded image.
     """
-    return _client(path).get(key, 'picture')
+    return _client(path).get(key, 'image')
 
 
 def close_lmdb(path):
@@ -183,13 +182,13 @@ def _client(path):
     process, client = _clients.get(path, (None, None))
     if process != os.getpid():
         close_lmdb(path)
-        client = FileClient('lmdb', db_paths=[path], client_keys=['picture'])
+        client = FileClient('lmdb', db_paths=[path], client_keys=['image'])
         _clients[path] = (os.getpid(), client)
     return client
 
 
 def _environment(client):
-    return client.client._client['picture']
+    return client.client._client['image']
 
 
 def _is_current(target, signature):
@@ -202,23 +201,23 @@ def _is_current(target, signature):
     return _environment(_client(target)).stat()['entries'] == len(lmdb_pictures(target))
 
 
-def _fill(folder, pictures, total, compress_level, progress, name):
-    """Write data.mdb and the meta file into a folder; return the number of pictures."""
+def _fill(folder, images, total, compress_level, progress, name):
+    """Write data.mdb and the meta file into a folder; return the number of images."""
 
     def encode(item):
         key, img = item
         done, code = cv2.imencode('.png', img, [cv2.IMWRITE_PNG_COMPRESSION, compress_level])
         if not done:
-            raise UsageError(f'picture {key}: cannot be encoded as PNG (shape {img.shape}, {img.dtype})')
+            raise UsageError(f'image {key}: cannot be encoded as PNG (shape {img.shape}, {img.dtype})')
         return key, img.shape, code.tobytes()
 
-    pictures = iter(pictures)
+    images = iter(images)
     lines = []
     env = lmdb.open(folder, map_size=1 << 20)
     try:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, \
-                tqdm(total=total, unit='picture', desc=name, disable=not progress) as bar:
-            while chunk := list(pool.map(encode, itertools.islice(pictures, _CHUNK))):
+                tqdm(total=total, unit='image', desc=name, disable=not progress) as bar:
+            while chunk := list(pool.map(encode, itertools.islice(images, _CHUNK))):
                 # the map must hold what is there and the chunk: values in whole pages, and room for the tree
                 info = env.info()
                 page = env.stat()['psize']
@@ -227,7 +226,7 @@ def _fill(folder, pictures, total, compress_level, progress, name):
                 with env.begin(write=True) as txn:
                     for key, shape, code in chunk:
                         if not txn.put(key.encode('ascii'), code, overwrite=False):
-                            raise UsageError(f'{name}: two pictures have the key {key}; rename one of the files')
+                            raise UsageError(f'{name}: two images have the key {key}; rename one of the files')
                         h, w, c = (*shape, 1)[:3]
                         lines.append(f'{key}.png ({h},{w},{c}) {compress_level}\n')
                 bar.update(len(chunk))

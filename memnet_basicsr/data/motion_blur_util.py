@@ -8,7 +8,7 @@ def motion_kernel(length, angle):
     """Kernel of a camera that moves evenly along a straight line while the shutter is open.
 
     k(p) = mean over t in [-1/2, 1/2] of hat(p - t * length * (cos angle, -sin angle)), hat(x, y) = max(0, 1 - |x|) *
-    max(0, 1 - |y|), which is bilinear interpolation of the moved picture. The mean is taken over FINE * length + 1
+    max(0, 1 - |y|), which is bilinear interpolation of the moved image. The mean is taken over FINE * length + 1
     points t, the two ends with half weight (trapezoidal rule).
 
     Args:
@@ -31,11 +31,11 @@ def motion_kernel(length, angle):
 
 
 def draw_motion(key, seed, min_length, max_length):
-    """Length and angle of a picture's blur, both uniform; they depend on the key and the seed alone.
+    """Length and angle of an image's blur, both uniform; they depend on the key and the seed alone.
 
     Args:
-        key (str): Name of the picture.
-        seed (int): Seed of the data set.
+        key (str): Name of the image.
+        seed (int): Seed of the dataset.
         min_length (float): Least way in pixels.
         max_length (float): Longest way in pixels.
 
@@ -47,7 +47,7 @@ def draw_motion(key, seed, min_length, max_length):
 
 
 def blur(img, kernel):
-    """Blur a picture, in its stored values (gamma-corrected, as most synthetic sets do); mirrored beyond its border.
+    """Blur an image, in its stored values (gamma-corrected, as most synthetic sets do); mirrored beyond its border.
 
     Args:
         img (ndarray): uint8, (H, W, C).

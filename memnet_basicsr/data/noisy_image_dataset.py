@@ -8,10 +8,10 @@ from .options import NoisyImageOptions
 
 @DATASET_REGISTRY.register()
 class NoisyImageDataset(DegradedImageDataset):
-    """Noisy and clean pairs from clean pictures: lq = gt + sigma / 255 * n, n ~ N(0, 1), neither clipped nor rounded.
+    """Noisy and clean pairs from clean images: lq = gt + sigma / 255 * n, n ~ N(0, 1), neither clipped nor rounded.
 
     The protocol of MemNet (`A Persistent Memory Network for Image Restoration <https://arxiv.org/abs/1708.02209>`_):
-    gray by luminance weights, not Y of YCbCr. Validation noise is fixed: same picture, same level, same noise.
+    gray by luminance weights, not Y of YCbCr. Validation noise is fixed: same image, same level, same noise.
 
     Args:
         opt (dict): See :class:`NoisyImageOptions`. Noise of a camera has the standard deviation
@@ -21,7 +21,7 @@ class NoisyImageDataset(DegradedImageDataset):
     Options = NoisyImageOptions
 
     def window(self, level):
-        return (16, 16) if self.options.jpeg_prob else (1, 0)  # JPEG's blocks of colour
+        return (16, 16) if self.options.jpeg_prob else (1, 0)  # JPEG's blocks of color
 
     def degrade(self, img, level, generator):
         clean = img.astype(np.float32) / 255.

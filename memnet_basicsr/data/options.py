@@ -1,4 +1,4 @@
-"""Options of data sets: one class per data set, which the data set names in its attribute ``Options``."""
+"""Options of datasets: one class per dataset, which the dataset names in its attribute ``Options``."""
 from pydantic import Field
 from typing import Annotated, ClassVar, Literal
 
@@ -16,11 +16,11 @@ class IOBackendOptions(Block):
 
 
 class LoaderOptions(Block):
-    """Options that BasicSR's loader reads for every data set."""
+    """Options that BasicSR's loader reads for every dataset."""
     batch_size_per_gpu: int = option(1, 'Samples of a batch.', phase='train', needed='train', ge=1)
     num_worker_per_gpu: int = option(0, 'Processes that prepare samples.', phase='train', needed='train', ge=0)
     dataset_enlarge_ratio: float = option(
-        1, 'Times that an epoch passes the data set; new workers start every epoch.', phase='train', gt=0)
+        1, 'Times that an epoch passes the dataset; new workers start every epoch.', phase='train', gt=0)
     persistent_workers: bool = option(False, 'Keep the workers between epochs.', phase='train')
     prefetch_mode: Literal['cpu', 'cuda'] | None = option(None, 'Prefetch in a thread, or to the GPU.')
     num_prefetch_queue: int = option(1, 'Batches that `prefetch_mode: cpu` keeps.', ge=1)
@@ -34,16 +34,16 @@ class LoaderOptions(Block):
 
 
 class DatasetOptions(Block):
-    """Options of every data set."""
+    """Options of every dataset."""
     name: str | int = option('', 'Name in the log and in messages.', needed='always')
-    type: str = option('', 'Registered data set, such as `NoisyImageDataset`.')
+    type: str = option('', 'Registered dataset, such as `NoisyImageDataset`.')
     phase: Literal['train', 'val', 'test'] = option(
         'train', 'Set by BasicSR from the name of the block.', injected=True)
     scale: int = option(1, "Set by BasicSR: the run's scale.", injected=True)
 
 
 class ImageDatasetOptions(DatasetOptions):
-    """Options of our data sets of images."""
+    """Options of our datasets of images."""
     dataroot_gt: str = option(..., 'Clean images: an LMDB, or a folder (subfolders do not count).')
     io_backend: IOBackendOptions = option(IOBackendOptions(), 'How the images are stored.')
     meta_info_file: str | None = option(None, 'List of the images to use, one name a line; `~` for all.')
@@ -75,7 +75,7 @@ class PairedMaskedOptions(ImageDatasetOptions):
 
 
 class DegradedImageOptions(ImageDatasetOptions):
-    """Options of data sets that degrade clean images.
+    """Options of datasets that degrade clean images.
 
     A subclass declares the option that holds the level, and names it in ``level_key``; ``range_key`` names the option
     that holds a range of levels, if there is one.
@@ -116,7 +116,7 @@ class DegradedImageOptions(ImageDatasetOptions):
             yield self.level_key, 'is missing; give a number or a list of numbers'
         elif isinstance(level, list) and len(level) > 1 and not self.training:
             given = ', '.join(f'{v:g}' for v in level)
-            yield self.level_key, (f'[{given}]: a validation set has one level; write one data set per level (val_1, '
+            yield self.level_key, (f'[{given}]: a validation set has one level; write one dataset per level (val_1, '
                                    'val_2, ...)')  # yapf: disable
 
 
@@ -153,7 +153,7 @@ class JPEGImageOptions(DegradedImageOptions):
         None, 'Instead of `quality`: lowest and highest, drawn uniformly.', unit='1..100', phase='train', min_length=2,
         max_length=2)  # yapf: disable
     double_prob: float = option(0, 'Share of samples that were compressed before, at another quality.', ge=0, le=1)
-    full_chroma_prob: float = option(0, 'Share of colour samples with full chroma resolution (4:4:4).', ge=0, le=1)
+    full_chroma_prob: float = option(0, 'Share of color samples with full chroma resolution (4:4:4).', ge=0, le=1)
 
 
 class BicubicImageOptions(DegradedImageOptions):
@@ -163,7 +163,7 @@ class BicubicImageOptions(DegradedImageOptions):
     color: Color = option('y', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
     downscale: Scale | list[Scale] | None = option(
         None, 'Factor of down- and up-scaling; training draws one of a list for each sample.', unit='2..4')
-    with_chroma: bool = option(False, 'Items hold the chroma, for colour images to be saved; needs `color: y`.',
+    with_chroma: bool = option(False, 'Items hold the chroma, for color images to be saved; needs `color: y`.',
                                phase='val')  # yapf: disable
 
     def rules(self):

@@ -1,4 +1,4 @@
-"""From paired data sets as they are distributed to LMDBs: <root>/<set>/<split>_{lq,gt,mask}.lmdb, same keys in each."""
+"""From paired datasets as they are distributed to LMDBs: <root>/<set>/<split>_{lq,gt,mask}.lmdb, same keys in each."""
 from dataclasses import dataclass
 from os import path as osp
 from PIL import Image
@@ -12,13 +12,13 @@ from .lmdb_util import make_key, outcome
 
 @dataclass
 class Split:
-    """One split of a paired data set.
+    """One split of a paired dataset.
 
     Args:
         name (str): Name, e.g. 'train'.
-        files (dict[str, dict[str, str]]): Kind ('lq', 'gt', perhaps 'mask') -> key -> path of the picture.
+        files (dict[str, dict[str, str]]): Kind ('lq', 'gt', perhaps 'mask') -> key -> path of the image.
         expected (tuple[int]): Numbers of pairs that the complete split may have; empty when it is not known.
-        crop_size (int | None): Side of sub-images in pixels. Default: None (whole pictures).
+        crop_size (int | None): Side of sub-images in pixels. Default: None (whole images).
         step (int | None): Distance between sub-images. Default: None.
     """
     name: str
@@ -29,18 +29,18 @@ class Split:
 
 
 def pictures_by_key(folder, suffix='', prefix=''):
-    """Keys and files of one folder's pictures.
+    """Keys and files of one folder's images.
 
     Args:
         folder (str): The folder (subfolders do not count).
-        suffix (str): What a picture's name has at its end and its key has not, e.g. '_rain'. Default: ''.
+        suffix (str): What an image's name has at its end and its key has not, e.g. '_rain'. Default: ''.
         prefix (str): What is put before the key. Default: ''.
 
     Returns:
         dict[str, str]: Key -> path, sorted by key.
 
     Raises:
-        UsageError: The folder is missing or empty, or two pictures get the same key.
+        UsageError: The folder is missing or empty, or two images get the same key.
     """
     files = {}
     for name in list_pictures(folder):
@@ -58,20 +58,20 @@ def add_common_arguments(parser, has_splits=True):
         parser (ArgumentParser): The script's parser.
         has_splits (bool): Whether ``--splits`` is offered. Default: True.
     """
-    parser.add_argument('--input', required=True, help='folder of the data set as it is distributed')
+    parser.add_argument('--input', required=True, help='folder of the dataset as it is distributed')
     parser.add_argument('--root', default='datasets', help='folder of all LMDBs. Default: datasets')
     if has_splits:
         parser.add_argument('--splits', nargs='+', help='only these splits. Default: all that are there')
     parser.add_argument(
-        '--partial', action='store_true', help='the folder holds a part of the data set: any count will do')
-    parser.add_argument('--overwrite', action='store_true', help='replace LMDBs made from other pictures or settings')
+        '--partial', action='store_true', help='the folder holds a part of the dataset: any count will do')
+    parser.add_argument('--overwrite', action='store_true', help='replace LMDBs made from other images or settings')
 
 
 def find_splits(folder, names, wanted=None):
-    """The splits of a data set that are there.
+    """The splits of a dataset that are there.
 
     Args:
-        folder (str): Folder of the data set.
+        folder (str): Folder of the dataset.
         names (list[str]): Names of all its splits, which are its folders' names.
         wanted (list[str] | None): Only these, and all of them. Default: None (all that are there).
 
@@ -86,7 +86,7 @@ def find_splits(folder, names, wanted=None):
     there = [name for name in names if osp.isdir(osp.join(folder, name))]
     missing = [name for name in wanted or [] if name not in there]
     if missing or not there:
-        raise UsageError(f'{folder} has no folder {" or ".join(missing or names)}; is it the data set as distributed?')
+        raise UsageError(f'{folder} has no folder {" or ".join(missing or names)}; is it the dataset as distributed?')
     return list(wanted or there)
 
 
@@ -96,15 +96,15 @@ def prepare_splits(splits, folder, partial=False, overwrite=False):
     Args:
         splits (list[Split]): The splits.
         folder (str): Where the LMDBs go, e.g. 'datasets/GoPro'.
-        partial (bool): Whether any number of pictures will do. Default: False.
+        partial (bool): Whether any number of images will do. Default: False.
         overwrite (bool): Whether LMDBs made from other files or settings are replaced. Default: False.
 
     Yields:
         str: What was found, written or kept, one line each.
 
     Raises:
-        UsageError: Pictures without a partner, a wrong count, sizes that differ, an unreadable picture; before
-            anything is written, except for a picture whose header is fine and whose pixels are not.
+        UsageError: Images without a partner, a wrong count, sizes that differ, an unreadable image; before
+            anything is written, except for an image whose header is fine and whose pixels are not.
     """
     for split in splits:
         yield _checked(split, partial)
@@ -125,7 +125,7 @@ def _checked(split, partial):
     kind = 'triplets' if 'mask' in split.files else 'pairs'
     line = f'split {split.name}: {len(gt)} {kind} found (expected: {expected})'
     if split.expected and not partial and len(gt) not in split.expected:
-        raise UsageError(f'{line}; for a part of the data set say --partial')
+        raise UsageError(f'{line}; for a part of the dataset say --partial')
     for key in tqdm(gt, unit='pair', desc=f'check {split.name}', leave=False):
         sizes = {kind: _size(files[key]) for kind, files in split.files.items()}
         if len(set(sizes.values())) > 1:
@@ -138,4 +138,4 @@ def _size(path):
         with Image.open(path) as img:
             return img.size
     except OSError:
-        raise UsageError(f'picture {path} cannot be read: it is damaged or not a picture') from None
+        raise UsageError(f'image {path} cannot be read: it is damaged or not an image') from None

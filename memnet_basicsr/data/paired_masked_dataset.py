@@ -13,27 +13,27 @@ from .patch_util import random_corner, reflect_pad
 
 @DATASET_REGISTRY.register()
 class PairedMaskedDataset(data.Dataset):
-    """Degraded and clean pairs, with masks of the degraded region where the data set has them.
+    """Degraded and clean pairs, with masks of the degraded region where the dataset has them.
 
-    As BasicSR's PairedImageDataset, and: masks; pictures smaller than the patch are reflect-padded; pictures that
-    cannot be read or do not match are named; one LMDB may be open in several data sets. Randomness comes from the
+    As BasicSR's PairedImageDataset, and: masks; images smaller than the patch are reflect-padded; images that
+    cannot be read or do not match are named; one LMDB may be open in several datasets. Randomness comes from the
     global generator ``random``, which the loader seeds per sample.
 
     Args:
         opt (dict): See :class:`PairedMaskedOptions`.
 
-    Items: ``{'lq', 'gt', 'lq_path', 'gt_path'}``, pictures float32 (C, H, W), RGB, [0, 1]; with masks also ``mask``,
+    Items: ``{'lq', 'gt', 'lq_path', 'gt_path'}``, images float32 (C, H, W), RGB, [0, 1]; with masks also ``mask``,
     float32 (1, H, W), [0, 1], not thresholded (edges may be gray), and ``mask_path``.
 
     Raises:
-        UsageError: Data root missing or empty, names or sizes that do not match, unreadable picture, wrong option.
+        UsageError: Data root missing or empty, names or sizes that do not match, unreadable image, wrong option.
     """
     Options = PairedMaskedOptions
 
     def __init__(self, opt):
         super().__init__()
         self.opt = opt
-        self.options = self.Options.read(opt, f'data set {opt.get("name", "")} ({type(self).__name__})')
+        self.options = self.Options.read(opt, f'dataset {opt.get("name", "")} ({type(self).__name__})')
         self.training, self.color = self.options.training, self.options.color
         self.gt = self._source('gt')
         self.others = {
@@ -77,7 +77,7 @@ class PairedMaskedDataset(data.Dataset):
             raise self._wrong(f'dataroot_{kind}: {error}') from None
 
     def _matched(self, kind):
-        """A source, and for every clean picture the index of its partner in it."""
+        """A source, and for every clean image the index of its partner in it."""
         source = self._source(kind)
         template = '{}' if source.is_lmdb else self.options.filename_tmpl
         index = {key: i for i, key in enumerate(source.keys)}
@@ -90,7 +90,7 @@ class PairedMaskedDataset(data.Dataset):
         return source, [index[key] for key in wanted]
 
     def _wrong(self, message):
-        return UsageError(f'data set {self.opt.get("name", "")} ({type(self).__name__}): {message}')
+        return UsageError(f'dataset {self.opt.get("name", "")} ({type(self).__name__}): {message}')
 
 
 def _few(names):

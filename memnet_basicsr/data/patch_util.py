@@ -3,7 +3,7 @@ import random
 
 
 def reflect_pad(img, height, width):
-    """Reflect-pad a picture at its bottom and right to at least a size; any size works, reflections repeat.
+    """Reflect-pad an image at its bottom and right to at least a size; any size works, reflections repeat.
 
     Args:
         img (ndarray): (H, W, C).
@@ -11,7 +11,7 @@ def reflect_pad(img, height, width):
         width (int): Least width in pixels.
 
     Returns:
-        ndarray: The picture, padded where it is smaller.
+        ndarray: The image, padded where it is smaller.
     """
     h, w = img.shape[:2]
     if h >= height and w >= width:

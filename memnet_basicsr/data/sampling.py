@@ -3,7 +3,7 @@
 BasicSR's workers draw from generators that are seeded once and are re-created every epoch, so that every epoch repeats
 its crops, flips and noise, and its sampler yields bare indices. Here the sampler yields :class:`SampleIndex`, an
 ``int`` that knows its place, and :class:`SeededDataset` seeds the global generators from it around each sample. So any
-data set that draws from ``random``, ``numpy.random`` or ``torch`` gives the same samples for any number of workers or
+dataset that draws from ``random``, ``numpy.random`` or ``torch`` gives the same samples for any number of workers or
 processes, no two epochs repeat, and a run that is resumed in the middle of an epoch goes on with the very next sample.
 """
 import math
@@ -18,7 +18,7 @@ class SampleIndex(int):
     """Index of a sample which also carries its place in the run. Pickles, and is an ``int`` everywhere else.
 
     Args:
-        index (int): Index into the data set.
+        index (int): Index into the dataset.
         seed (int): ``manual_seed`` of the run.
         epoch (int): Epoch, from 0.
         position (int): Position in the epoch over all processes, from 0.
@@ -53,10 +53,10 @@ def sample_seed(index):
 
 
 class SeededDataset(Dataset):
-    """Any map-style data set, with its randomness seeded per sample when it is asked by :class:`SampleIndex`.
+    """Any map-style dataset, with its randomness seeded per sample when it is asked by :class:`SampleIndex`.
 
     Args:
-        dataset (Dataset): The data set. Its ``opt`` is passed on, since BasicSR's pipelines read it.
+        dataset (Dataset): The dataset. Its ``opt`` is passed on, since BasicSR's pipelines read it.
     """
 
     def __init__(self, dataset):
@@ -76,7 +76,7 @@ class SeededDataset(Dataset):
 class EpochSampler(Sampler):
     """Sampler of whole batches, shuffled by (seed, epoch), that can start in the middle of an epoch.
 
-    An epoch is one permutation of the data set after another, cut at a whole number of batches, so that no picture is
+    An epoch is one permutation of the dataset after another, cut at a whole number of batches, so that no image is
     left out for long and an epoch has exactly the number of iterations that BasicSR's ``train.py`` counts (BasicSR
     drops the last incomplete batch and then ends early). Process r of n takes positions r, r + n, ...: n processes see
     together, batch by batch, what one process with a batch of n times the size sees.

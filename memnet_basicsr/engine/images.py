@@ -22,7 +22,7 @@ def to_image(tensor, quantize=True):
 
 
 def colour_image(luminance, chroma):
-    """Turn a luminance picture and the chroma of another into a colour image.
+    """Turn a luminance image and the chroma of another into a color image.
 
     Args:
         luminance (Tensor): (1, 1, H, W) or (1, H, W), MATLAB's Y of YCbCr, [0, 1].
@@ -51,7 +51,7 @@ def error_image(restored, clean):
 
 
 def panel(images):
-    """Images side by side: gray ones as colour, smaller ones (the input of super-resolution) enlarged by repetition.
+    """Images side by side: gray ones as color, smaller ones (the input of super-resolution) enlarged by repetition.
 
     Args:
         images (list[ndarray]): uint8, (H, W, 1 or 3), BGR.

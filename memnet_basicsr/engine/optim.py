@@ -16,7 +16,7 @@ class WarmupCosineLR(LRScheduler):
     eta_min + (lr - eta_min) * (1 + cos(pi * (t - warmup_iter) / (T_max - warmup_iter))) / 2.
 
     Args:
-        optimizer (Optimizer): The optimiser.
+        optimizer (Optimizer): The optimizer.
         T_max (int): Iterations in all; it stays at ``eta_min`` after them.
         warmup_iter (int): Iterations of warm-up. Default: 0.
         eta_min (float): Last learning rate. Default: 0.
@@ -44,7 +44,7 @@ class CosineAnnealingRestartCyclicLR(LRScheduler):
     """Cosine annealing in cycles, each with its own last learning rate, as Restormer's option files use it.
 
     Args:
-        optimizer (Optimizer): The optimiser.
+        optimizer (Optimizer): The optimizer.
         periods (list[int]): Length of each cycle in iterations.
         restart_weights (list[float]): Factor on the learning rate of each cycle. Default: [1].
         eta_mins (list[float]): Last learning rate of each cycle. Default: [0].
@@ -106,14 +106,14 @@ def build_optimizer(optim_type, params, lr, **kwargs):
         kwargs: Its other arguments (``fused: true`` where torch has it).
 
     Returns:
-        Optimizer: The optimiser.
+        Optimizer: The optimizer.
 
     Raises:
-        UsageError: No such optimiser, it does not take these arguments, or it cannot train a network in this way.
+        UsageError: No such optimizer, it does not take these arguments, or it cannot train a network in this way.
     """
     cls = _find(optim_type, optimizers(), 'train: optim_g')
     if optim_type in _UNFIT:
-        raise UsageError(f'train: optim_g: {optim_type} {_UNFIT[optim_type]}; use another optimiser')
+        raise UsageError(f'train: optim_g: {optim_type} {_UNFIT[optim_type]}; use another optimizer')
     try:
         return cls(params, lr=lr, **kwargs)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -5,11 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from ..errors import UsageError, near
 from ..option_block import Block, option
 
-# ---- optimiser and schedule -----------------------------------------------------------------------------------------
+# ---- optimizer and schedule -----------------------------------------------------------------------------------------
 
 
 class StockOptimizerOptions(Block):
-    """An optimiser that BasicSR's models build. It may be given any argument of its class; common ones stand here."""
+    """An optimizer that BasicSR's models build. It may be given any argument of its class; common ones stand here."""
     model_config = ConfigDict(extra='allow')
     supported: ClassVar[tuple | None] = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
 
@@ -53,7 +53,7 @@ class StockOptimizerOptions(Block):
 
 
 class OptimizerOptions(StockOptimizerOptions):
-    """An optimiser of ``torch.optim``, or Muon. It may be given any argument of its class; common ones stand here."""
+    """An optimizer of ``torch.optim``, or Muon. It may be given any argument of its class; common ones stand here."""
     supported: ClassVar[tuple | None] = None
 
     type: str = option(..., 'Class of `torch.optim`, or `Muon`.')
@@ -73,7 +73,7 @@ class SchedulerOptions(Block):
         return None
 
     def arguments(self):
-        """Arguments of the class besides the optimiser."""
+        """Arguments of the class besides the optimizer."""
         return {k: v for k, v in self.given().items() if k != 'type'}
 
 
@@ -185,7 +185,7 @@ class MixUpOptions(Block):
 
 class StockTrainOptions(Block):
     """``train:`` as BasicSR's SRModel reads it."""
-    optim_g: StockOptimizerOptions = option(..., 'Optimiser of `network_g`.')
+    optim_g: StockOptimizerOptions = option(..., 'Optimizer of `network_g`.')
     scheduler: StockScheduler = option(..., 'Learning rate schedule.')
     total_iter: int = option(..., 'Iterations of the run.', unit='iterations', ge=1)
     warmup_iter: int = option(-1, "BasicSR's linear warm-up, on top of the schedule; -1 for none.", unit='iterations',
@@ -208,7 +208,7 @@ class StockTrainOptions(Block):
 
 class TrainOptions(StockTrainOptions, TrainStepOptions, MixUpOptions):
     """``train:`` of :class:`memnet_basicsr.models.restoration_model.RestorationModel`."""
-    optim_g: OptimizerOptions = option(..., 'Optimiser of `network_g`.')
+    optim_g: OptimizerOptions = option(..., 'Optimizer of `network_g`.')
     scheduler: AnyScheduler = option(..., 'Learning rate schedule.')
     ema_warmup: bool = option(False, 'Limit the decay to (1 + iter) / (10 + iter), for runs of some 1000 iterations.')
     channels_last: bool = option(False, 'Memory format of the network.')
@@ -244,7 +244,7 @@ class MetricOptions(Block):
 
 
 class PerSetOptions(Block):
-    """Options of validation that a data set may set for itself; else those of ``val:`` count."""
+    """Options of validation that a dataset may set for itself; else those of ``val:`` count."""
     metrics: dict[str, MetricOptions] | None = option(None, 'Name in the log -> `type` and arguments of a metric.',
                                                       phase='val')  # yapf: disable
     quantize: bool = option(True, 'Metrics see clipped, rounded uint8 images; false: float images.', phase='val')
@@ -300,7 +300,7 @@ class RunOptions(Block):
     """Options outside of any block."""
     name: str = option(..., 'Name of the run and of its folder.')
     model_type: str = option(..., 'Registered model, such as `RestorationModel`.')
-    scale: int = option(1, 'Scale of super-resolution; BasicSR copies it to the data sets.', ge=1)
+    scale: int = option(1, 'Scale of super-resolution; BasicSR copies it to the datasets.', ge=1)
     num_gpu: Annotated[int, Field(ge=0)] | Literal['auto'] = option(..., 'GPUs to use; 0 for the CPU, `auto` for all.')
     manual_seed: int | None = option(None, 'Seed of the run; `~` draws one.', ge=0, le=2**32 - 1024)
     dist_params: dict[str, Any] | None = option(None, 'Arguments of the launcher `slurm`.')

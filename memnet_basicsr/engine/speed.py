@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class SpeedMeter:
-    """Pictures per second and the share of the time that training waits for data; pauses (validation) do not count."""
+    """Images per second and the share of the time that training waits for data; pauses (validation) do not count."""
 
     def __init__(self):
         self.pausing = False
@@ -19,7 +19,7 @@ class SpeedMeter:
             self.waited += time.perf_counter() - self.mark
 
     def step_done(self, images):
-        """A step has been made with so many pictures."""
+        """A step has been made with so many images."""
         self.images += images
         self.mark = time.perf_counter()
 
@@ -39,7 +39,7 @@ class SpeedMeter:
         """Figures since the last reading.
 
         Returns:
-            OrderedDict: ``img_s`` (pictures per second) and ``data_wait`` (0 to 1).
+            OrderedDict: ``img_s`` (images per second) and ``data_wait`` (0 to 1).
         """
         elapsed = max(time.perf_counter() - self.start, 1e-9)
         figures = OrderedDict(img_s=self.images / elapsed, data_wait=min(self.waited / elapsed, 1.))

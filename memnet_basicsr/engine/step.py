@@ -18,7 +18,7 @@ class TrainStep:
     Args:
         opt (TrainStepOptions | dict): Options. With ``accumulate``, losses must be means over the images, so that
             iterations, schedules and checkpoints keep their meaning; BatchNorm sees the parts.
-        optimizer (Optimizer): The optimiser of the network.
+        optimizer (Optimizer): The optimizer of the network.
         device (torch.device): Where the network is.
     """
 

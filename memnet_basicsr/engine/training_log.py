@@ -61,7 +61,7 @@ def read_validations(folder):
         folder (str): Folder of a run; without metrics.jsonl in it there were none.
 
     Returns:
-        dict[str, dict[str, list[tuple[int, float]]]]: Metric -> data set -> (iteration, value); null is left out.
+        dict[str, dict[str, list[tuple[int, float]]]]: Metric -> dataset -> (iteration, value); null is left out.
     """
     path = osp.join(folder, 'metrics.jsonl')
     metrics = {}

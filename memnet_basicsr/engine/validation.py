@@ -1,4 +1,4 @@
-"""Validation of a model on one data set: inference path, metrics in float or on uint8 images, pictures, log.
+"""Validation of a model on one dataset: inference path, metrics in float or on uint8 images, images, log.
 
 The one loop of BasicSR that is replaced: it has no hooks for float metrics, masks, pooling and sharding.
 """
@@ -21,18 +21,18 @@ from .stop import StopAsked
 
 
 class Validation:
-    """Validates a model of class RestorationModel on one data set, all processes together.
+    """Validates a model of class RestorationModel on one dataset, all processes together.
 
-    Every process takes every n-th picture; figures are summed in the order of the data set, so that they do not depend
+    Every process takes every n-th image; figures are summed in the order of the dataset, so that they do not depend
     on n. Nothing is drawn from global random generators.
 
-    Options (:class:`ValidationOptions`) are read from ``val:``; a data set's block may override those of
+    Options (:class:`ValidationOptions`) are read from ``val:``; a dataset's block may override those of
     :class:`PerSetOptions`. An item's ``mask`` goes to the metrics as ``mask``, (H, W), [0, 255]; with its
-    ``chroma`` pictures of the luminance are written in colour.
+    ``chroma`` images of the luminance are written in color.
 
     Args:
         model (RestorationModel): The model; ``feed_data``, ``test`` and ``get_current_visuals`` are called.
-        loader (DataLoader): Validation loader of the data set.
+        loader (DataLoader): Validation loader of the dataset.
     """
 
     def __init__(self, model, loader):
@@ -40,7 +40,7 @@ class Validation:
         self.opt = model.opt
         self.name = self.dataset.opt['name']
         per_set = {k: v for k, v in self.dataset.opt.items() if v is not None}
-        own = PerSetOptions.read(per_set, f'data set {self.name}').given()
+        own = PerSetOptions.read(per_set, f'dataset {self.name}').given()
         self.options = model.val_options.model_copy(update=own)
         self.metrics = self.options.metrics or {}
         self.pooled = {name: metric.pooled for name, metric in self.metrics.items()}
@@ -51,10 +51,10 @@ class Validation:
         Args:
             current_iter (int | str): Iteration (training) or name of the run (testing).
             tb_logger (SummaryWriter | None): TensorBoard.
-            save_img (bool): Whether to write the restored pictures.
+            save_img (bool): Whether to write the restored images.
 
         Returns:
-            dict[str, float]: Figure of every metric over the data set.
+            dict[str, float]: Figure of every metric over the dataset.
 
         Raises:
             StopAsked: The run was asked to stop meanwhile; nothing is recorded.
@@ -73,7 +73,7 @@ class Validation:
         return means
 
     def _validate_share(self, current_iter, tb_logger, save_img):
-        """Figures of every n-th picture: position in the data set -> (name of the picture, figures)."""
+        """Figures of every n-th image: position in the dataset -> (name of the image, figures)."""
         rank, world_size = self.opt['rank'], self.opt['world_size']
         count = min(len(self.dataset), self.options.max_images or len(self.dataset))
         positions = range(rank, count, world_size)
@@ -85,21 +85,20 @@ class Validation:
             for position, data in zip(positions, loader):
                 if self.model.stop_signal():
                     break
-                rows[position] = self._validate_picture(data, current_iter, save_img,
-                                                        tb_logger if not position else None)
+                rows[position] = self._validate_image(data, current_iter, save_img, tb_logger if not position else None)
                 bar.update(min(world_size, count - bar.n))
         return rows
 
-    def _validate_picture(self, data, current_iter, save_img, tb_logger):
-        """Figures of one picture, computed where it was restored."""
+    def _validate_image(self, data, current_iter, save_img, tb_logger):
+        """Figures of one image, computed where it was restored."""
         model = self.model
-        vars(model).pop('gt', None)  # of another picture, where this set has none
+        vars(model).pop('gt', None)  # of another image, where this set has none
         model.feed_data(data)
         model.test()
         visuals = model.get_current_visuals()
-        picture = osp.splitext(osp.basename(data['lq_path'][0]))[0]
+        image = osp.splitext(osp.basename(data['lq_path'][0]))[0]
         if tb_logger or save_img or self.options.save_panel:
-            self._show(picture, visuals, data.get('chroma'), current_iter, save_img, tb_logger)
+            self._show(image, visuals, data.get('chroma'), current_iter, save_img, tb_logger)
         quantize = self.options.quantize
         images = {'img': to_image(visuals['result'], quantize)}
         if 'gt' in visuals:
@@ -108,20 +107,20 @@ class Validation:
             images['mask'] = data['mask'][0, 0].double().numpy() * 255.
         if 'abnormality' in visuals:
             images['abnormality'] = visuals['abnormality'][0, 0].double().numpy()
-        return picture, {name: calculate_metric(images, metric.arguments()) for name, metric in self.metrics.items()}
+        return image, {name: calculate_metric(images, metric.arguments()) for name, metric in self.metrics.items()}
 
-    def _show(self, picture, visuals, chroma, current_iter, save_img, tb_logger):
-        """Write and log pictures."""
+    def _show(self, image, visuals, chroma, current_iter, save_img, tb_logger):
+        """Write and log images."""
         images = {
             key: to_image(visuals[key]) if chroma is None else colour_image(visuals[key], chroma[0])
             for key in ('lq', 'result', 'gt') if key in visuals
         }
-        path = self._picture_path(picture, current_iter)
+        path = self._image_path(image, current_iter)
         if save_img:
             imwrite(images['result'], path)
         if tb_logger:
             rgb = panel(list(images.values()))[..., ::-1]
-            tb_logger.add_image(f'{self.name}/{picture}', rgb.copy(), current_iter, dataformats='HWC')
+            tb_logger.add_image(f'{self.name}/{image}', rgb.copy(), current_iter, dataformats='HWC')
         if self.options.save_panel:
             shown = list(images.values())
             if 'gt' in images:
@@ -130,14 +129,14 @@ class Validation:
                 shown.append(to_image(visuals['abnormality']))
             imwrite(panel(shown), f'{osp.splitext(path)[0]}_panel.png')
 
-    def _picture_path(self, picture, current_iter):
+    def _image_path(self, image, current_iter):
         folder = self.opt['path']['visualization']
-        if self.opt['is_train']:  # several sets may hold the same pictures
-            return osp.join(folder, self.name, picture, f'{picture}_{current_iter}.png')
-        return osp.join(folder, self.name, f'{picture}_{self.options.suffix or self.opt["name"]}.png')
+        if self.opt['is_train']:  # several sets may hold the same images
+            return osp.join(folder, self.name, image, f'{image}_{current_iter}.png')
+        return osp.join(folder, self.name, f'{image}_{self.options.suffix or self.opt["name"]}.png')
 
     def _gather(self, rows):
-        """Rows of all processes in the order of the data set."""
+        """Rows of all processes in the order of the dataset."""
         shares, signals = zip(*gather((rows, self.model.stop_signal()), self.opt))
         if max(signals):
             raise StopAsked(max(signals))
@@ -170,7 +169,7 @@ class Validation:
     def _write_csv(self, rows, current_iter):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(['picture', *self.metrics])
-        writer.writerows([picture, *(float(v[name]) for name in self.metrics)] for picture, v in rows)
+        writer.writerow(['image', *self.metrics])
+        writer.writerows([image, *(float(v[name]) for name in self.metrics)] for image, v in rows)
         with replacing(osp.join(self.opt['path']['log'], f'{self.name}_{current_iter}.csv')) as f:
             f.write(text.getvalue().encode())

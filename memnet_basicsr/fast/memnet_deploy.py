@@ -7,7 +7,7 @@ from .heap_util import keep_freed_memory
 from .winograd_util import FastConv3x3
 
 # Rows are worked off in strips of about so many pixels on a CPU: what a strip needs stays in the cache and is small
-# enough for the allocator to hand out again. Other devices take the whole picture at once.
+# enough for the allocator to hand out again. Other devices take the whole image at once.
 STRIP_PIXELS = 32768
 
 
@@ -67,7 +67,7 @@ class DeployRecursion(nn.Module):
         """Yield each strip (begin, end) of h, (n, h, w, c), when it is done. buffer is overwritten."""
         height, first, overlap = h.shape[1], 0, None
         for begin, end in strips:
-            # rows begin - 2 to end + 2 of relu(norm_a(h)), 0 outside the picture; the upper 4 come from the strip
+            # rows begin - 2 to end + 2 of relu(norm_a(h)), 0 outside the image; the upper 4 come from the strip
             # before, since h has changed there
             rows, until = buffer[:, :end - begin + 4], min(end + 2, height)
             rows[:, :4] = 0 if overlap is None else overlap
@@ -105,8 +105,8 @@ class DeployBlock(nn.Module):
     def add_to_gate(self, out, x, source, buffer):
         """Add the share of one source to out; both are the same strip."""
         rows = self.gate_norm(x, buffer[:, :x.shape[1]], source)
-        for picture, row in zip(out, rows):
-            picture.flatten(0, 1).addmm_(row.flatten(0, 1), self.gate_weight[source])
+        for image, row in zip(out, rows):
+            image.flatten(0, 1).addmm_(row.flatten(0, 1), self.gate_weight[source])
 
     def forward(self, memories, strips, buffer):
         """Return B_m of [B_0, ..., B_{m-1}], each (n, h, w, c). buffer, of two strips, is overwritten."""
@@ -133,7 +133,7 @@ class MemNetDeploy(nn.Module):
     3x3 convolutions multiply half as often (:class:`FastConv3x3`, in float32 on a CPU). The gates are sums over their
     sources, so no concatenation and no short-term memory is kept. Features lie channel last, and are worked off in
     strips of rows on a CPU. ``.to(torch.bfloat16)`` halves memory and, where the processor supports it, time, at
-    bfloat16's accuracy (the picture itself stays as it is).
+    bfloat16's accuracy (the image itself stays as it is).
 
     Args:
         net (MemNet): Trained network; a copy of its weights is taken.

@@ -29,7 +29,7 @@ class DeployConv(nn.Module):
         self.register_buffer('weight', conv.weight.detach().clone(memory_format=torch.channels_last))
         self.register_buffer('bias', None if conv.bias is None else conv.bias.detach().clone())
         kernel_size, num = conv.kernel_size, min(conv.weight.shape[:2])
-        # pictures of few channels are not worth combining their rows
+        # images of few channels are not worth combining their rows
         self.fast = FastConv3x3(conv.weight, conv.bias) if kernel_size == (3, 3) and num > 4 else None
 
     def forward(self, x):

@@ -6,7 +6,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 
 
 def pull_push_loss(restored, clean, degraded, temperature=0.1):
-    """Pull each restored picture to its clean one and push it from the degraded ones, in the encoder's space.
+    """Pull each restored image to its clean one and push it from the degraded ones, in the encoder's space.
 
     Mean over i of -log(e(r_i, c_i) / (e(r_i, c_i) + sum_j e(r_i, d_j))), e(a, b) = exp(cos(a, b) / temperature).
 
@@ -42,7 +42,7 @@ def class_loss(restored, clean, degraded, temperature=0.1):
 
 
 def global_local_loss(global_feat, local_feat, temperature=0.1):
-    """Tell which picture i of the batch a local feature is of: cross entropy over cos(global_i, local) / temperature.
+    """Tell which image i of the batch a local feature is of: cross entropy over cos(global_i, local) / temperature.
 
     Args:
         global_feat (Tensor): (N, D), N at least 2.
@@ -60,20 +60,20 @@ def global_local_loss(global_feat, local_feat, temperature=0.1):
 
 def _at_least_two(feat):
     if len(feat) < 2:
-        raise ValueError('ThreeClassContrastiveLoss: the encoder needs batches of 2 pictures or more; raise '
+        raise ValueError('ThreeClassContrastiveLoss: the encoder needs batches of 2 images or more; raise '
                          'batch_size_per_gpu, or set encoder_weight and local_weight to 0')
     return len(feat)
 
 
 @LOSS_REGISTRY.register()
 class ThreeClassContrastiveLoss(nn.Module):
-    """Contrast between restored, clean and degraded pictures. The formulas are our own.
+    """Contrast between restored, clean and degraded images. The formulas are our own.
 
-    MemoryNet (https://arxiv.org/abs/2309.01377) says that restored pictures are anchors, clean ones positives and
-    degraded ones negatives, and that global and local features of one picture should be told to belong together; it
+    MemoryNet (https://arxiv.org/abs/2309.01377) says that restored images are anchors, clean ones positives and
+    degraded ones negatives, and that global and local features of one image should be told to belong together; it
     gives neither formula nor network. Here an encoder learns the three classes (:func:`class_loss`) and, if asked,
-    which local features belong to a picture (:func:`global_local_loss`), while the restorer is trained with
-    :func:`pull_push_loss`. An encoder maps a picture to (global (N, D), local (N, D, H, W)); ``ContrastEncoder`` and
+    which local features belong to an image (:func:`global_local_loss`), while the restorer is trained with
+    :func:`pull_push_loss`. An encoder maps an image to (global (N, D), local (N, D, H, W)); ``ContrastEncoder`` and
     ``MemoryNet.features`` are such. Train the two in turn, as generator and discriminator are: the encoder on
     ``encoder(output.detach())``, the restorer with the encoder's parameters frozen.
 

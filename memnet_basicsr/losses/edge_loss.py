@@ -16,8 +16,8 @@ def laplacian(img):
         img (Tensor): (N, C, H, W), of any size.
 
     Returns:
-        Tensor: Like ``img``; 0 where the picture is constant, but for two pixels along the border, where the repeated
-        pixels of the last blur are not those of a larger picture. (Published uses of this loss have it so, too.)
+        Tensor: Like ``img``; 0 where the image is constant, but for two pixels along the border, where the repeated
+        pixels of the last blur are not those of a larger image. (Published uses of this loss have it so, too.)
     """
     kernel = torch.tensor([.05, .25, .4, .25, .05], dtype=img.dtype, device=img.device)
     kernel = torch.outer(kernel, kernel).expand(img.shape[1], 1, 5, 5)
@@ -32,7 +32,7 @@ def laplacian(img):
 
 @LOSS_REGISTRY.register()
 class EdgeLoss(nn.Module):
-    """Charbonnier loss between the edges (Laplacians) of two pictures, mean of sqrt((Lap(x) - Lap(y))^2 + eps^2).
+    """Charbonnier loss between the edges (Laplacians) of two images, mean of sqrt((Lap(x) - Lap(y))^2 + eps^2).
 
     Multi-Stage Progressive Image Restoration, https://arxiv.org/abs/2102.02808; MemoryNet adds 0.05 times this to the
     Charbonnier loss of each stage. The Laplacian is that of :func:`laplacian`.

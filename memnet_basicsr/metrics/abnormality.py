@@ -14,7 +14,7 @@ def calculate_abnormality_auroc(img, img2, crop_border, mask=None, abnormality=N
     region's ranks - n (n + 1) / 2) / (n m), n pixels inside and m outside. 0.5 is chance, 1 perfect.
 
     Args:
-        img (ndarray): Restored picture; its size counts alone.
+        img (ndarray): Restored image; its size counts alone.
         img2 (ndarray): Not used.
         crop_border (int): Pixels left out at each side.
         mask (ndarray): (H, W), [0, 255].

@@ -1,6 +1,6 @@
 import numpy as np
 
-# linear sRGB to XYZ; for D50 with Bradford's adaptation, as the colour profiles of MATLAB's makecform have it
+# linear sRGB to XYZ; for D50 with Bradford's adaptation, as the color profiles of MATLAB's makecform have it
 _TO_XYZ = {
     'D65': ((.4124564, .3575761, .1804375), (.2126729, .7151522, .0721750), (.0193339, .1191920, .9503041)),
     'D50': ((.4360747, .3850649, .1430804), (.2225045, .7168786, .0606169), (.0139322, .0971045, .7141733)),
@@ -8,7 +8,7 @@ _TO_XYZ = {
 
 
 def bgr2lab(img, white='D50'):
-    """CIE LAB of an sRGB picture, in float64.
+    """CIE LAB of an sRGB image, in float64.
 
     Args:
         img (ndarray): (H, W, 3), BGR, [0, 255]; clipped to that range.

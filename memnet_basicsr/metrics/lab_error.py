@@ -7,7 +7,7 @@ from .lab import bgr2lab
 from .pooling import RegionValue
 from .regions import crop, select_region
 
-# preset -> side to which pictures are resized (None: native size), exponent p of the error
+# preset -> side to which images are resized (None: native size), exponent p of the error
 PRESETS = {'sid': (None, 1), 'shadowformer': (256, 1), 'memorynet': (None, 2)}
 
 
@@ -28,11 +28,11 @@ def calculate_lab_error(img,
     LAB. Most tables call p = 1 "RMSE"; it is the mean absolute error summed over the channels.
 
     - ``sid``: p = 1, at native size.
-    - ``shadowformer``: p = 1, both pictures and the mask resized to 256x256 as uint8 with MATLAB's bicubic first.
+    - ``shadowformer``: p = 1, both images and the mask resized to 256x256 as uint8 with MATLAB's bicubic first.
     - ``memorynet``: p = 2, a true RMSE, at native size.
 
     Published scripts also differ in what the presets leave open here: the white point (``white``), and the mean over
-    pictures or over all pixels (:func:`mean_of`).
+    images or over all pixels (:func:`mean_of`).
 
     Args:
         img (ndarray): (H, W, 3), BGR, [0, 255].
@@ -49,14 +49,14 @@ def calculate_lab_error(img,
         RegionValue: The error, in LAB units; not a number when the region is empty.
 
     Raises:
-        UsageError: Gray pictures, unknown preset, white point or region, missing mask.
+        UsageError: Gray images, unknown preset, white point or region, missing mask.
     """
     if preset not in PRESETS:
         raise UsageError(f'preset {preset!r} is not known; use one of {", ".join(PRESETS)}')
     if white not in ('D50', 'D65'):
         raise UsageError(f'white {white!r} is not known; use D50 or D65')
     if img.ndim != 3 or img.shape[2] != 3:
-        raise UsageError(f'calculate_lab_error needs colour pictures, not {img.shape}')
+        raise UsageError(f'calculate_lab_error needs color images, not {img.shape}')
     assert img.shape == img2.shape, f'Image shapes are different: {img.shape}, {img2.shape}.'
     side, power = PRESETS[preset]
     img, img2, mask = crop(crop_border, img, img2, mask)
@@ -70,7 +70,7 @@ def calculate_lab_error(img,
 
 
 def _resize(img, side):
-    """MATLAB's imresize of a uint8 picture: bicubic with antialiasing, rounded."""
+    """MATLAB's imresize of a uint8 image: bicubic with antialiasing, rounded."""
     img = np.clip(np.round(img), 0, 255)
     img = img[..., None] if img.ndim == 2 else img
     return np.clip(np.round(resize_bicubic(img, side, side)), 0, 255).astype(np.uint8)

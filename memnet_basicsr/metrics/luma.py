@@ -7,10 +7,10 @@ from .regions import crop
 
 
 def to_luma(img, y_range='full'):
-    """Luminance (Y of ITU-R BT.601) of a picture, in float64.
+    """Luminance (Y of ITU-R BT.601) of an image, in float64.
 
     Args:
-        img (ndarray): (H, W, 3) BGR, [0, 255]; a picture of one channel is taken as its luminance.
+        img (ndarray): (H, W, 3) BGR, [0, 255]; an image of one channel is taken as its luminance.
         y_range (str): ``full``: 0.299 R + 0.587 G + 0.114 B, 0..255, as OpenCV has it; ``limited``:
             16 + (65.481 R + 128.553 G + 24.966 B) / 255, 16..235, as MATLAB's ``rgb2ycbcr`` has it. Default: 'full'.
 
@@ -35,7 +35,7 @@ def to_luma(img, y_range='full'):
 def calculate_psnr_luma(img, img2, crop_border, y_range='full', multiple=1, **kwargs):
     """PSNR of the luminance: 10 log10(255^2 / MSE).
 
-    The published scripts for RainDrop use either range of Y and cut pictures to multiples of 4. The same pictures score
+    The published scripts for RainDrop use either range of Y and cut images to multiples of 4. The same images score
     1.3 dB higher in ``limited``, whose values lie closer together.
 
     Args:

@@ -6,9 +6,9 @@ from .ssim_map import as_float
 
 @METRIC_REGISTRY.register()
 def calculate_masked_psnr(img, img2, crop_border, mask=None, region='shadow', mask_threshold=0, band=5, **kwargs):
-    """PSNR of a region as the tables of shadow removal have it: both pictures are black outside the region.
+    """PSNR of a region as the tables of shadow removal have it: both images are black outside the region.
 
-    10 log10(255^2 / MSE), MSE over **all** pixels. The black pixels agree, so that a region of a share s of the picture
+    10 log10(255^2 / MSE), MSE over **all** pixels. The black pixels agree, so that a region of a share s of the image
     gains -10 log10(s) dB over the honest :func:`calculate_region_psnr`.
 
     Args:
@@ -31,7 +31,7 @@ def calculate_masked_psnr(img, img2, crop_border, mask=None, region='shadow', ma
 
 @METRIC_REGISTRY.register()
 def calculate_masked_ssim(img, img2, crop_border, mask=None, region='shadow', mask_threshold=0, band=5, **kwargs):
-    """SSIM of a region as the tables of shadow removal have it: of two pictures that are black outside the region.
+    """SSIM of a region as the tables of shadow removal have it: of two images that are black outside the region.
 
     BasicSR's ``calculate_ssim`` over all pixels, of which the black ones count as 1.
 

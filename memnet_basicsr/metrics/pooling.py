@@ -2,10 +2,10 @@ import math
 
 
 class RegionValue(float):
-    """A picture's figure that knows how many pixels it stands for, so that a validator can pool over pixels.
+    """An image's figure that knows how many pixels it stands for, so that a validator can pool over pixels.
 
     Args:
-        value (float): The figure; not a number when the picture has no pixel of the region.
+        value (float): The figure; not a number when the image has no pixel of the region.
         pixels (int): Number of pixels of the region.
         power (int): 1 when figures pool as means, 2 when they pool as roots of means of squares. Default: 1.
     """
@@ -20,17 +20,17 @@ class RegionValue(float):
 
 
 def mean_of(values, pooled=False):
-    """The figure of a data set from those of its pictures.
+    """The figure of a dataset from those of its images.
 
-    Pictures without a pixel of the region do not count.
+    Images without a pixel of the region do not count.
 
     Args:
-        values (list[float | RegionValue]): One figure per picture.
-        pooled (bool): Whether every pixel counts the same, instead of every picture:
+        values (list[float | RegionValue]): One figure per image.
+        pooled (bool): Whether every pixel counts the same, instead of every image:
             (sum_i n_i v_i^p / sum_i n_i)^(1/p), n_i pixels, p power. Needs :class:`RegionValue`. Default: False.
 
     Returns:
-        float: The figure; not a number when no picture has a pixel of the region.
+        float: The figure; not a number when no image has a pixel of the region.
     """
     values = [v for v in values if not math.isnan(v)]
     if not values:

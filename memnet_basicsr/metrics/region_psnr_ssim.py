@@ -23,7 +23,7 @@ def calculate_region_psnr(img, img2, crop_border, mask=None, region='all', mask_
         band (int): Half of the penumbra's width in pixels. Default: 5.
 
     Returns:
-        RegionValue: PSNR in dB; not a number when the region is empty, infinite when the pictures agree there.
+        RegionValue: PSNR in dB; not a number when the region is empty, infinite when the images agree there.
 
     Raises:
         UsageError: Unknown region, missing mask.

@@ -10,7 +10,7 @@ def select_region(shape, region, mask, mask_threshold=0, band=5):
     """The pixels of a region.
 
     Args:
-        shape (tuple[int]): Height and width of the picture.
+        shape (tuple[int]): Height and width of the image.
         region (str): ``all``; ``shadow``: mask > threshold; ``nonshadow``: the rest; ``penumbra``: pixels within
             ``band`` pixels of the mask's edge, on both sides.
         mask (ndarray | None): (H, W), [0, 255]. Not needed for ``all``.
@@ -28,10 +28,10 @@ def select_region(shape, region, mask, mask_threshold=0, band=5):
     if region == 'all':
         return np.ones(shape[:2], bool)
     if mask is None:
-        raise UsageError(f'region {region} needs masks; give the data set a dataroot_mask (PairedMaskedDataset)')
+        raise UsageError(f'region {region} needs masks; give the dataset a dataroot_mask (PairedMaskedDataset)')
     mask = np.squeeze(mask)
     if mask.shape != tuple(shape[:2]):
-        raise UsageError(f'the mask is {mask.shape}, the picture {tuple(shape[:2])}; they must have the same size')
+        raise UsageError(f'the mask is {mask.shape}, the image {tuple(shape[:2])}; they must have the same size')
     inside = mask > mask_threshold
     if region == 'shadow':
         return inside
@@ -43,7 +43,7 @@ def select_region(shape, region, mask, mask_threshold=0, band=5):
 
 
 def crop(crop_border, *arrays):
-    """Leave out pixels at each side of pictures and masks.
+    """Leave out pixels at each side of images and masks.
 
     Args:
         crop_border (int): Number of pixels.

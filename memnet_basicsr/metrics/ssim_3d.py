@@ -8,7 +8,7 @@ from .ssim_map import as_float, gaussian, ssim_map
 
 @METRIC_REGISTRY.register()
 def calculate_ssim_3d(img, img2, crop_border, **kwargs):
-    """SSIM of a colour picture with a window of three dimensions: 11x11x11, sigma 1.5, the border replicated.
+    """SSIM of a color image with a window of three dimensions: 11x11x11, sigma 1.5, the border replicated.
 
     What MATLAB's ``ssim`` computes for an (H, W, 3) array, and so the SSIM of the GoPro tables; mostly higher than the
     mean of the channels' SSIM. The mean of :func:`ssim_map` over all pixels and channels.

@@ -35,6 +35,6 @@ def ssim_map(img, img2, mean):
 
 
 def as_float(img):
-    """A picture as contiguous float64 with a channel axis."""
+    """An image as contiguous float64 with a channel axis."""
     img = np.ascontiguousarray(img, dtype=np.float64)
     return img[..., None] if img.ndim == 2 else img

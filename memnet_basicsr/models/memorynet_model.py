@@ -20,7 +20,7 @@ from .restoration_model import RestorationModel
 
 @MODEL_REGISTRY.register()
 class MemoryNetModel(RestorationModel):
-    """RestorationModel with reconstruction of the clean picture from memory, and contrast between three classes.
+    """RestorationModel with reconstruction of the clean image from memory, and contrast between three classes.
 
     Hierarchical memory learning for generic image restoration, https://arxiv.org/abs/2309.01377. It trains any network:
     reconstruction needs its method ``reconstruct(x)``, contrast either ``network_c`` or its method ``features(x)``.
@@ -43,7 +43,7 @@ class MemoryNetModel(RestorationModel):
         """``train:``"""
         reconstruction_opt: dict[str, Any] | None = option(None, 'Loss between `reconstruct(gt)` and gt.')
         contrast_opt: dict[str, Any] | None = option(None, 'ThreeClassContrastiveLoss and its arguments.')
-        optim_c: OptimizerOptions | None = option(None, 'Optimiser of `network_c`.')
+        optim_c: OptimizerOptions | None = option(None, 'Optimizer of `network_c`.')
         memory_lr_mult: float = option(
             1, 'Factor on the learning rate of the prototypes, gates and temperatures of memories.', gt=0)
         recording_iter: int = option(0, 'First iterations that minimise the reconstruction of clean images alone.',
@@ -115,7 +115,7 @@ class MemoryNetModel(RestorationModel):
         if self.net_c is not None:
             options = self.train_options
             if not options.optim_c:
-                raise UsageError('train: optim_c is missing: network_c needs an optimiser')
+                raise UsageError('train: optim_c is missing: network_c needs an optimizer')
             self.optimizer_c = build_optimizer(options.optim_c.type, list(self.net_c.parameters()), options.optim_c.lr,
                                                **options.optim_c.arguments())  # yapf: disable
             self.optimizers.append(self.optimizer_c)
@@ -172,10 +172,10 @@ class MemoryNetModel(RestorationModel):
             losses.update(self._contrast(restored, gt, lq))
         return losses
 
-    def _encode(self, *pictures):
+    def _encode(self, *images):
         encoder = self.net_c if self.net_c is not None else self.get_bare_model(self.net_g).features
         with self.step.autocast():
-            feats = [encoder(picture) for picture in pictures]
+            feats = [encoder(image) for image in images]
         return [tuple(v.float() for v in feat) for feat in feats]
 
     def _contrast(self, restored, gt, lq):
@@ -192,7 +192,7 @@ class MemoryNetModel(RestorationModel):
         return {f'l_{name}': value for name, value in terms.items()}
 
     def _train_encoder(self, current_iter):
-        """One step of ``network_c`` on the pictures of the last step."""
+        """One step of ``network_c`` on the images of the last step."""
         restored = self.output[0] if isinstance(self.output, list) else self.output
         size = len(restored)  # with accumulation the last part
         terms = self.cri_contrast(*self._encode(restored.detach(), self.gt[-size:], self.lq[-size:]), role='encoder')

@@ -33,7 +33,7 @@ class RestorationModel(SRModel):
 
     - Steps (:class:`TrainStep`): mixed precision, accumulation, clipping, no step on a gradient that is not finite.
     - Checkpoints (:mod:`memnet_basicsr.engine.checkpoint`): whole or not at all; a resumed run goes on exactly.
-    - Validation (:class:`Validation`): float metrics, metrics per data set, sharded, through :class:`Inference`.
+    - Validation (:class:`Validation`): float metrics, metrics per dataset, sharded, through :class:`Inference`.
 
     Without options of ours it trains as SRModel does. A subclass adds options by its attributes ``TrainOptions``,
     ``ValOptions`` and ``PathOptions``, and names the networks that it builds in ``networks_read``
@@ -52,9 +52,9 @@ class RestorationModel(SRModel):
 
     def __init__(self, opt):
         self.best_metric_results = {}
-        self.validated = {}  # data set -> iteration of its last validation
+        self.validated = {}  # dataset -> iteration of its last validation
         self.pending = None  # (epoch, iteration) of a checkpoint that waits for its validations
-        self.due = []  # data sets whose validation was interrupted when the resumed state was saved
+        self.due = []  # datasets whose validation was interrupted when the resumed state was saved
         self.stop = None
         self.net_prepared = None  # form for inference, during a validation
         # BasicSR's transformers declare the multiple that they need in the option file alone
@@ -201,7 +201,7 @@ class RestorationModel(SRModel):
         self.output = self.inference(self.net_prepared or self.net_to_validate(), self.lq)
 
     def validation(self, dataloader, current_iter, tb_logger, save_img=False):
-        """Validate on one data set, all processes together; see Validation."""
+        """Validate on one dataset, all processes together; see Validation."""
         if not self.is_train:
             Validation(self, dataloader).run(current_iter, tb_logger, save_img)
             return
@@ -227,7 +227,7 @@ class RestorationModel(SRModel):
         return {v['name']: v for key, v in sorted(self.opt['datasets'].items()) if key.split('_')[0] == 'val'}
 
     def _missing(self, current_iter):
-        """Data sets whose validation of an iteration is still to come, [] where none is due then."""
+        """Datasets whose validation of an iteration is still to come, [] where none is due then."""
         if not self.opt.get('val') or (current_iter % self.val_options.val_freq
                                        and current_iter < self.train_options.total_iter):
             return []

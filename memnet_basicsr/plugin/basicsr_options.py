@@ -1,4 +1,4 @@
-"""Options that BasicSR's own data sets read, so that option files which mix them with ours are checked too."""
+"""Options that BasicSR's own datasets read, so that option files which mix them with ours are checked too."""
 from pydantic import ConfigDict
 from typing import Any
 
@@ -7,7 +7,7 @@ from ..option_block import option
 
 
 class StockDatasetOptions(DatasetOptions):
-    """Options that most of BasicSR's data sets read."""
+    """Options that most of BasicSR's datasets read."""
     io_backend: dict[str, Any] = option(..., '`{type: lmdb}` or `{type: disk}`.')
     dataroot_gt: str | None = option(None, 'Clean images.')
     dataroot_lq: str | None = option(None, 'Degraded images.')
@@ -40,7 +40,7 @@ class SingleImageOptions(StockDatasetOptions):
 
 
 class OtherStockOptions(StockDatasetOptions):
-    """Options of BasicSR's remaining data sets (video, faces, Real-ESRGAN), whose own options are not checked."""
+    """Options of BasicSR's remaining datasets (video, faces, Real-ESRGAN), whose own options are not checked."""
     model_config = ConfigDict(extra='allow')
 
 

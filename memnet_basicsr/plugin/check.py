@@ -65,10 +65,10 @@ class Blocks:
 
 
 def dataset_options(cls):
-    """Option class of a data set: its attribute ``Options``, or what this package knows of BasicSR's.
+    """Option class of a dataset: its attribute ``Options``, or what this package knows of BasicSR's.
 
     Args:
-        cls (type): Class of the data set.
+        cls (type): Class of the dataset.
 
     Returns:
         type[Block]: Option class; a class that allows any option where nothing is known.
@@ -238,7 +238,7 @@ class _Check:
         name = others.removeprefix('; near: ').split(', ')[0]
         return f'; near: {name} in {places[name][0]}'
 
-    # ---- data sets ------------------------------------------------------------------------------------------------
+    # ---- datasets ------------------------------------------------------------------------------------------------
 
     def _dataset_classes(self):
         blocks = self.opt.get('datasets')
@@ -261,7 +261,7 @@ class _Check:
             place, phase = ('datasets', key), str(key).split('_')[0]
             if phase not in wanted:
                 self.fault(place,
-                           f'unknown data set; use {"train, val, val_1, ..." if self.is_train else "test_1, ..."}')
+                           f'unknown dataset; use {"train, val, val_1, ..." if self.is_train else "test_1, ..."}')
                 continue
             if not isinstance(block, dict):
                 self.fault(place, 'must be a block of options')
@@ -283,7 +283,7 @@ class _Check:
         phase = 'train' if phase == 'train' else 'val'
         others = (LoaderOptions, PerSetOptions)
         for other in others:
-            # a data set may declare an option of these itself
+            # a dataset may declare an option of these itself
             part = {k: v for k, v in block.items() if k in other.model_fields and k not in cls.model_fields}
             self._validate(other, part, place, phase=phase, siblings=block)
         skip = [k for other in others for k in other.model_fields if k not in cls.model_fields]

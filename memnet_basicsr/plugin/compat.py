@@ -204,7 +204,7 @@ def load_resume_state(opt):
         opt (dict): Options of the run; ``root_path`` is changed, ``resume_position`` is added for the loader.
 
     Returns:
-        dict | None: The training state, its tensors on the CPU (optimisers move them to their parameters' device).
+        dict | None: The training state, its tensors on the CPU (optimizers move them to their parameters' device).
 
     Raises:
         UsageError: The state that ``path: resume_state`` names does not exist or is damaged.

@@ -173,7 +173,7 @@ def check_data(opt):
 
 
 def _epoch_size(opt, dataset_opt):
-    """Enlargement of the data set, samples per iteration that an epoch is counted with, and that the loader takes."""
+    """Enlargement of the dataset, samples per iteration that an epoch is counted with, and that the loader takes."""
     batch_size = dataset_opt['batch_size_per_gpu']
     return (dataset_opt.get('dataset_enlarge_ratio',
                             1), batch_size, batch_size if opt['dist'] else batch_size * max(opt['num_gpu'], 1))
@@ -213,7 +213,7 @@ def _seeding(stock):
 
 
 def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, seed=None, *, run_opt):
-    """BasicSR's ``build_dataloader``, with seeded samples for our models and data sets.
+    """BasicSR's ``build_dataloader``, with seeded samples for our models and datasets.
 
     Args:
         run_opt (dict | None): All options of the run; the others as in BasicSR.

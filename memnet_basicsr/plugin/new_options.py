@@ -29,7 +29,8 @@ _SETTINGS = {
     ('MemoryNet', 'full'): ((64, 2, 10000), (128, 8, 200000)),
 }
 _LEVELS = {
-    'denoise': ('NoisyImageDataset', 'sigma_range: [0, 75]  # standard deviation of the noise, of 255\n    clean_prob: 0.05', 'sigma: 25'),
+    'denoise': ('NoisyImageDataset', 'sigma_range: [0, 75]  # standard deviation of the noise, of 255\n'
+                '    clean_prob: 0.05', 'sigma: 25'),
     'jpeg': ('JPEGImageDataset', 'quality_range: [5, 98]\n    clean_prob: 0.05', 'quality: 20'),
     'sr': ('BicubicImageDataset', 'downscale: [2, 3, 4]  # factors; the input is scaled up bicubically first',
            'downscale: 3'),

@@ -34,7 +34,7 @@ def json_schema():
     properties = {
         **run['properties'],
         'datasets': {
-            'description': 'Data sets: `train`, and `val`, `val_1`, ... or `test_1`, ...',
+            'description': 'Datasets: `train`, and `val`, `val_1`, ... or `test_1`, ...',
             'type': 'object',
             'patternProperties': {'^train$': datasets[_TRAIN], '^(val|test)(_.*)?$': datasets[_VAL]},
             'additionalProperties': False,
@@ -210,7 +210,7 @@ line of an option file names the schema, for example
 
 A range such as `[0, 1)` includes 0 and excludes 1. **needed**: BasicSR reads the option without a default.
 
-To add options of your own, subclass the option class of a model or data set:
+To add options of your own, subclass the option class of a model or dataset:
 
 ```python
 from basicsr.utils.registry import MODEL_REGISTRY
@@ -232,7 +232,7 @@ class MyModel(RestorationModel):
         return losses
 ```
 
-A data set does the same in its attribute `Options`. Option files for `MyModel` may then say `train: {tv_weight: 0.1}`;
+A dataset does the same in its attribute `Options`. Option files for `MyModel` may then say `train: {tv_weight: 0.1}`;
 `memnet options check --import my_module FILE` and `memnet options schema --import my_module` know it too.
 """
 
@@ -247,7 +247,7 @@ def docs_text():
                 ('`train:` of MemoryNetModel, also', memory.train, ours.train.model_fields),
                 ('`val:` of MemoryNetModel, also', memory.val, ours.val.model_fields),
                 ('`path:` of MemoryNetModel, also', memory.path, ours.path.model_fields),
-                ('`datasets:`, every data set', LoaderOptions, ()),
+                ('`datasets:`, every dataset', LoaderOptions, ()),
                 ('`datasets:`, validation sets; else those of `val:` count', PerSetOptions, ())]  # yapf: disable
     datasets = [cls for _, cls in sorted(registry.DATASET_REGISTRY) if is_ours(cls)]
     stock = [dict(iter(registry.DATASET_REGISTRY))[v] for v in ('PairedImageDataset', 'SingleImageDataset')]
@@ -258,7 +258,7 @@ def docs_text():
     for title, known in (('Networks', registry.ARCH_REGISTRY), ('Losses', registry.LOSS_REGISTRY)):
         parts += [_argument_table(f'{title}: {name}', found) for name, found in sorted(known) if is_ours(found)]
     parts.append(f'Of the models of BasicSR, {", ".join(PLAIN_MODELS)} are checked in full; of others only types and '
-                 'data sets. Option files that name nothing of this package are not checked.\n')  # yapf: disable
+                 'datasets. Option files that name nothing of this package are not checked.\n')  # yapf: disable
     return '\n'.join(parts)
 
 

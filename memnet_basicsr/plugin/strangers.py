@@ -41,7 +41,7 @@ def lookup(known, name):
 
 
 def uses_plugin(opt):
-    """Whether an option file names a model, data set, network, loss or metric of this package.
+    """Whether an option file names a model, dataset, network, loss or metric of this package.
 
     Args:
         opt (dict): Options as read from the file.

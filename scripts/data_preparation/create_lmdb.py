@@ -1,4 +1,4 @@
-"""Write one or several folders of pictures into an LMDB: <root>/<set>/<split>_<kind>.lmdb.
+"""Write one or several folders of images into an LMDB: <root>/<set>/<split>_<kind>.lmdb.
 
 Examples, for the default MemNet denoiser (gray, trained on BSDS500 train + test, validated on BSD68):
 
@@ -7,7 +7,7 @@ Examples, for the default MemNet denoiser (gray, trained on BSDS500 train + test
     python scripts/data_preparation/create_lmdb.py --input BSD68 --set BSD68 --split test --gray --expect 68
 
 They write datasets/BSDS500/train+test_gray.lmdb and datasets/BSD68/test_gray.lmdb below the current directory.
-Luminance for JPEG and super-resolution (--y), colour (neither), sub-images of large pictures:
+Luminance for JPEG and super-resolution (--y), color (neither), sub-images of large images:
 
     python scripts/data_preparation/create_lmdb.py --input T91 BSDS500/train --set 291 --split train --y --expect 291
     python scripts/data_preparation/create_lmdb.py --input DIV2K/HR --set DIV2K --split train --crop-size 480 --step 240
@@ -25,10 +25,10 @@ from memnet_basicsr.errors import UsageError
 
 def main(args=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--input', nargs='+', required=True, help='folders of pictures (subfolders do not count)')
-    parser.add_argument('--set', required=True, help='name of the data set, e.g. BSDS500')
+    parser.add_argument('--input', nargs='+', required=True, help='folders of images (subfolders do not count)')
+    parser.add_argument('--set', required=True, help='name of the dataset, e.g. BSDS500')
     parser.add_argument('--split', required=True, help='name of the split, e.g. train')
-    parser.add_argument('--root', default='datasets', help='folder of all data sets. Default: datasets')
+    parser.add_argument('--root', default='datasets', help='folder of all datasets. Default: datasets')
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument(
         '--gray',
@@ -40,15 +40,15 @@ def main(args=None):
     kind.add_argument('--y', dest='color', action='store_const', const='y', help="MATLAB's Y of YCbCr, 16..235")
     parser.add_argument('--crop-size', type=int, help='cut sub-images of this side in pixels')
     parser.add_argument('--step', type=int, help='distance between sub-images. Default: the crop size')
-    parser.add_argument('--expect', type=int, help='number of pictures that must be found')
-    parser.add_argument('--overwrite', action='store_true', help='replace an LMDB made from other pictures or settings')
+    parser.add_argument('--expect', type=int, help='number of images that must be found')
+    parser.add_argument('--overwrite', action='store_true', help='replace an LMDB made from other images or settings')
     args = parser.parse_args(args)
 
     files = folder_pictures(args.input)
     expected = 'not given' if args.expect is None else args.expect
-    print(f'{len(files)} pictures found in {", ".join(args.input)} (expected: {expected})')
+    print(f'{len(files)} images found in {", ".join(args.input)} (expected: {expected})')
     if args.expect is not None and len(files) != args.expect:
-        raise UsageError(f'{len(files)} pictures instead of {args.expect}; nothing was written')
+        raise UsageError(f'{len(files)} images instead of {args.expect}; nothing was written')
     target = osp.join(args.root, args.set, f'{args.split}_{args.color}.lmdb')
     print(outcome(target, prepare_lmdb(target, files, args.color, args.crop_size, args.step, args.overwrite)))
 

@@ -6,8 +6,8 @@ test_A, ...), SRD (Qu et al., CVPR 2017) is {train,test}/{shadow,shadow_free} wi
     python scripts/data_preparation/prepare_istd.py --input ISTD_Dataset --set ISTD
     python scripts/data_preparation/prepare_istd.py --input SRD --set SRD
 
-You see 1330 and 540 (SRD: 2680 and 408) pictures and these LMDBs below the current directory:
-datasets/ISTD/{train,test}_{lq,gt,mask}.lmdb. Safe to run twice; --partial takes a part of the data set.
+You see 1330 and 540 (SRD: 2680 and 408) images and these LMDBs below the current directory:
+datasets/ISTD/{train,test}_{lq,gt,mask}.lmdb. Safe to run twice; --partial takes a part of the dataset.
 """
 import argparse
 import sys
@@ -25,7 +25,7 @@ EXPECTED = {
 
 
 def find_files(folder, split, data_set):
-    """Shadow, shadow-free and (ISTD, where the folder exists) mask pictures of a split."""
+    """Shadow, shadow-free and (ISTD, where the folder exists) mask images of a split."""
     if data_set == 'SRD':
         return {
             'lq': pictures_by_key(osp.join(folder, 'shadow')),
@@ -43,7 +43,7 @@ def find_files(folder, split, data_set):
 def main(args=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_arguments(parser)
-    parser.add_argument('--set', choices=list(EXPECTED), default='ISTD', help='which data set it is. Default: ISTD')
+    parser.add_argument('--set', choices=list(EXPECTED), default='ISTD', help='which dataset it is. Default: ISTD')
     args = parser.parse_args(args)
 
     splits = []

@@ -1,13 +1,13 @@
-"""Make pairs with synthetic motion blur from sharp pictures: <root>/<set>/<split>_{lq,gt}.lmdb.
+"""Make pairs with synthetic motion blur from sharp images: <root>/<set>/<split>_{lq,gt}.lmdb.
 
     python scripts/data_preparation/prepare_motion_blur.py --input BSDS500/train --set BSDBlur --split train
     python scripts/data_preparation/prepare_motion_blur.py --input BSDS500/test --set BSDBlur --split test \
         --first 20 --crop 256
 
-You see the number of pictures and two LMDBs below datasets/BSDBlur. The camera moves along a straight line, by a length
-and at an angle that are drawn for each picture from its name and --seed, so the same pictures always give the same
-pairs; the kernel is in memnet_basicsr/data/motion_blur_util.py. The blurred picture is rounded to 8 bit, no noise is
-added. Safe to run twice: LMDBs made from the same pictures and settings are kept.
+You see the number of images and two LMDBs below datasets/BSDBlur. The camera moves along a straight line, by a length
+and at an angle that are drawn for each image from its name and --seed, so the same images always give the same
+pairs; the kernel is in memnet_basicsr/data/motion_blur_util.py. The blurred image is rounded to 8 bit, no noise is
+added. Safe to run twice: LMDBs made from the same images and settings are kept.
 """
 import argparse
 import itertools
@@ -22,7 +22,7 @@ from memnet_basicsr.errors import UsageError
 
 
 def pairs(files, kind, args):
-    """Keys and pictures of one kind, 'gt' or 'lq'; a picture is blurred whole and cropped afterwards."""
+    """Keys and images of one kind, 'gt' or 'lq'; an image is blurred whole and cropped afterwards."""
     for key, path in files.items():
         img = read_picture(path)
         if kind == 'lq':
@@ -35,16 +35,16 @@ def pairs(files, kind, args):
 
 def main(args=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--input', nargs='+', required=True, help='folders of sharp pictures (subfolders do not count)')
-    parser.add_argument('--set', required=True, help='name of the data set, e.g. BSDBlur')
+    parser.add_argument('--input', nargs='+', required=True, help='folders of sharp images (subfolders do not count)')
+    parser.add_argument('--set', required=True, help='name of the dataset, e.g. BSDBlur')
     parser.add_argument('--split', required=True, help='name of the split, e.g. train')
-    parser.add_argument('--root', default='datasets', help='folder of all data sets. Default: datasets')
+    parser.add_argument('--root', default='datasets', help='folder of all datasets. Default: datasets')
     parser.add_argument('--min-length', type=float, default=5, help='least way of the camera in pixels. Default: 5')
     parser.add_argument('--max-length', type=float, default=15, help='longest way in pixels. Default: 15')
     parser.add_argument('--seed', type=int, default=0, help='seed of lengths and angles. Default: 0')
-    parser.add_argument('--first', type=int, help='only so many pictures, in the order of their names')
+    parser.add_argument('--first', type=int, help='only so many images, in the order of their names')
     parser.add_argument('--crop', type=int, help='keep the middle of so many pixels in width and height')
-    parser.add_argument('--overwrite', action='store_true', help='replace LMDBs made from other pictures or settings')
+    parser.add_argument('--overwrite', action='store_true', help='replace LMDBs made from other images or settings')
     args = parser.parse_args(args)
     if not 0 <= args.min_length <= args.max_length or args.seed < 0:
         raise UsageError(f'lengths from {args.min_length} to {args.max_length} and seed {args.seed} must be 0 or more, '
@@ -54,7 +54,7 @@ def main(args=None):
             raise UsageError(f'--{name} {getattr(args, name)}: must be 1 or more')
 
     files = dict(itertools.islice(folder_pictures(args.input).items(), args.first))
-    print(f'{len(files)} pictures (expected: {args.first or "not given"})')
+    print(f'{len(files)} images (expected: {args.first or "not given"})')
     settings = dict(keys=list(files), crop=args.crop)
     for kind in ('gt', 'lq'):
         if kind == 'lq':

@@ -24,7 +24,7 @@ def read_plain(x, prototypes, temperature=1., cosine=True, threshold=0.):
 
 
 class RawMemory(nn.Module):
-    """The released memory on the picture itself."""
+    """The released memory on the image itself."""
 
     def __init__(self, num_in_ch=3):
         super().__init__()
@@ -191,7 +191,7 @@ class MemoryNetPlain(nn.Module):
             dec = self.stage1_decoder(enc)
             halves.append((enc, dec, *self.sam12(dec[0], base)))
         stage1 = torch.cat([v[3] for v in halves], dim=2)
-        # stage 2: the encoder sees halves, the decoder the whole picture
+        # stage 2: the encoder sees halves, the decoder the whole image
         encs = []
         for base, (enc, dec, feat, _) in zip(x2.chunk(2, dim=2), halves):
             feat = self.concat12(torch.cat([self.shallow_feat2(base), feat], dim=1))
@@ -199,10 +199,10 @@ class MemoryNetPlain(nn.Module):
         enc = [torch.cat(v, dim=2) for v in zip(*encs)]
         dec = self.stage2_decoder(enc)
         feat, stage2 = self.sam23(dec[0], x3)
-        # stage 3: the whole picture at its own resolution
+        # stage 3: the whole image at its own resolution
         feat = self.concat23(torch.cat([self.shallow_feat3(x3), feat], dim=1))
         return [self.tail(self.stage3_orsnet(feat, enc, dec)) + x3, stage2, stage1]
 
     def reads(self, x):
-        """What the three stages see: the picture, or the released memory's (part, instance, semantic)."""
+        """What the three stages see: the image, or the released memory's (part, instance, semantic)."""
         return self.memory(x) if self.released else (x, x, x)

@@ -29,7 +29,7 @@ VARIANTS = {
     'unshared': {
         'shared_recursion': False
     },
-    'colour': {
+    'color': {
         'num_in_ch': 3
     },
     'one block, one recursion': {

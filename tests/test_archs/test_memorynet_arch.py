@@ -162,7 +162,7 @@ def test_from_an_option_file():
 def test_nothing_bypasses_the_memory_in_reconstruction(insert):
     net = make(insert=insert, reconstruction=True)
     with torch.no_grad():
-        net.memory.weight.zero_()  # an empty memory: nothing of the picture may come through
+        net.memory.weight.zero_()  # an empty memory: nothing of the image may come through
         one, two = net.reconstruct(torch.rand(1, 3, 16, 20)), net.reconstruct(torch.rand(1, 3, 16, 20))
     assert torch.equal(one, two) and one.shape == (1, 3, 16, 20)
 

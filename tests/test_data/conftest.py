@@ -10,9 +10,9 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def picture_folder(tmp_path):
-    """A folder of three smooth colour pictures with some texture; returns a function that makes more of them."""
+    """A folder of three smooth color images with some texture; returns a function that makes more of them."""
 
-    def make(name='pictures', shapes=((60, 84), (72, 51), (90, 90)), gray=False):
+    def make(name='images', shapes=((60, 84), (72, 51), (90, 90)), gray=False):
         folder = tmp_path / name
         folder.mkdir()
         for i, (h, w) in enumerate(shapes):

@@ -33,7 +33,7 @@ def test_published_figures(script, name, folder, capsys):
     assert 'DIFFERENT' not in capsys.readouterr().out
 
 
-# ---------------------------------------------------------------------------- always: scikit-image's pictures
+# ---------------------------------------------------------------------------- always: scikit-image's images
 
 
 @pytest.fixture(scope='module')

@@ -38,7 +38,7 @@ def _seed(seed):
 
 
 def _disk(folder, name):
-    """A picture as RGB by Pillow, not OpenCV."""
+    """A image as RGB by Pillow, not OpenCV."""
     return np.array(Image.open(folder / f'{name}.png'))
 
 
@@ -72,7 +72,7 @@ def test_color_conversions(picture_folder):
     assert np.abs(gt['gray'][0] - rgb2gray(rgb) * 255).mean() > .5  # scikit-image has other weights (Rec. 709)
     assert np.abs(gt['y'][0] - rgb2ycbcr(rgb)[..., 0]).max() <= .5 + 1e-3
     for value in gt.values():
-        assert np.abs(value - np.round(value)).max() < 1e-4  # a picture of 8 bit
+        assert np.abs(value - np.round(value)).max() < 1e-4  # an image of 8 bit
 
 
 def test_lmdb_and_folder_give_the_same(picture_folder, tmp_path):
@@ -161,11 +161,11 @@ def test_wrong_options_are_told_in_one_line(picture_folder, opt, words):
 
 def test_empty_folder_and_damaged_picture_are_told(picture_folder, tmp_path):
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(UsageError, match='holds no pictures'):
+    with pytest.raises(UsageError, match='holds no images'):
         build_dataset(_opt(tmp_path / 'empty'))
     folder = picture_folder(gray=True)
     code = (folder / 'p1.png').read_bytes()
-    for wrong in (b'', b'not a picture', code[:20]):
+    for wrong in (b'', b'not an image', code[:20]):
         (folder / 'p1.png').write_bytes(wrong)
         with pytest.raises(UsageError, match=r'p1\.png'):
             build_dataset(_opt(folder))[1]
@@ -223,7 +223,7 @@ def test_validation_noise_depends_on_picture_and_level_only(picture_folder):
 
 
 def test_validation_noise_is_the_same_on_every_machine(picture_folder):
-    """The first numbers of picture p0 at level 50, written down once."""
+    """The first numbers of image p0 at level 50, written down once."""
     item = build_dataset(_opt(picture_folder(gray=True)))[0]
     noise = ((item['lq'] - item['gt']).double() * 255 / 50)[0, 0, :4]
     assert np.allclose(noise, [-0.8749, 0.3312, -0.7215, -0.2942], atol=1e-4)

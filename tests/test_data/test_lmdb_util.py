@@ -54,7 +54,7 @@ def test_same_signature_is_kept_and_another_one_refused(tmp_path):
     before = (path / 'data.mdb').read_bytes()
 
     def untouched():
-        raise AssertionError('pictures are read although the LMDB is kept')
+        raise AssertionError('images are read although the LMDB is kept')
         yield
 
     assert write_lmdb(str(path), untouched(), signature='one', progress=False) == 0
@@ -71,22 +71,22 @@ def test_same_signature_is_kept_and_another_one_refused(tmp_path):
 
 def test_interrupted_writing_leaves_nothing(tmp_path):
 
-    def pictures():
+    def images():
         yield 'a', np.zeros((4, 4), np.uint8)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_lmdb(str(tmp_path / 'a.lmdb'), pictures(), progress=False)
+        write_lmdb(str(tmp_path / 'a.lmdb'), images(), progress=False)
     assert os.listdir(tmp_path) == []
 
 
 def _killed(path):
 
-    def pictures():
+    def images():
         yield from _pictures()
         os._exit(9)  # no clean-up, as kill -9
 
-    write_lmdb(path, pictures(), progress=False)
+    write_lmdb(path, images(), progress=False)
 
 
 def test_killed_writing_leaves_no_lmdb_and_the_next_run_sweeps(tmp_path):
@@ -103,7 +103,7 @@ def test_killed_writing_leaves_no_lmdb_and_the_next_run_sweeps(tmp_path):
 def test_overwriting_keeps_the_old_one_when_it_fails(tmp_path):
     path = str(tmp_path / 'a.lmdb')
     _write(path, signature='one')
-    with pytest.raises(UsageError, match='no pictures'):
+    with pytest.raises(UsageError, match='no images'):
         write_lmdb(path, [], signature='two', overwrite=True, progress=False)
     assert len(lmdb_pictures(path)) == 3 and os.listdir(tmp_path) == ['a.lmdb']
 

@@ -66,7 +66,7 @@ def test_lmdb_gives_the_same_as_folders(roots):
         assert all(torch.equal(lmdb[i][kind], disk[i][kind]) for kind in ('lq', 'gt', 'mask'))
 
 
-@pytest.mark.parametrize('index', [0, 1])  # the second picture is smaller than the patch, and than half of it
+@pytest.mark.parametrize('index', [0, 1])  # the second image is smaller than the patch, and than half of it
 def test_training_patches_stay_together(roots, index):
     dataset = build_dataset(_opt(roots, 'train'))
     random.seed(0)

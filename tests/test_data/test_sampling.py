@@ -130,7 +130,7 @@ def test_stock_epochs_repeat():
 
 
 def test_every_picture_comes():
-    """No picture is left out: each permutation of the data set is whole, only the last is cut."""
+    """No image is left out: each permutation of the dataset is whole, only the last is cut."""
     order = flat(loader(Draws(), ratio=3)([4]))[:, 0]
     assert len(order) == 36
     for i in range(3):
@@ -193,7 +193,7 @@ def test_generators_of_this_process_are_restored():
 
 
 def test_bare_indices_are_not_seeded():
-    """Somebody who asks for an item himself gets what the data set gives."""
+    """Somebody who asks for an item himself gets what the dataset gives."""
     dataset = SeededDataset(Draws())
     random.seed(0)
     a, b = dataset[0], dataset[0]
@@ -214,12 +214,12 @@ def test_generators_are_uniform_over_positions():
         assert np.abs(np.corrcoef(values.T) - np.eye(3)).max() < 0.2
 
 
-# ---- data sets ------------------------------------------------------------------------------------------------------
+# ---- datasets ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
-    """Pairs of 24x24 colour pictures; every pixel of all pictures is different, so that a pixel tells where it was."""
+    """Pairs of 24x24 color images; every pixel of all images is different, so that a pixel tells where it was."""
     root = tmp_path_factory.mktemp('pairs')
     values = np.random.RandomState(0).permutation(256**3)[:N * 576]
     values = np.stack([values % 256, values // 256 % 256, values // 65536], 1).astype(np.uint8)
@@ -253,16 +253,16 @@ def collect(epochs):
 
 @pytest.mark.parametrize('make, model', [(noisy, 'RestorationModel'), (noisy, 'SRModel'), (paired, 'RestorationModel')])
 def test_data_sets_profit(folders, make, model):
-    """Ours with any model and BasicSR's own with ours: picture, crop, flip and noise do not repeat from epoch to epoch,
+    """Ours with any model and BasicSR's own with ours: image, crop, flip and noise do not repeat from epoch to epoch,
     and are the same with workers."""
     paths, gt, lq = collect(loader(make(folders), model=model)(range(8)))
     other = collect(loader(make(folders), 2, model=model)(range(8)))
     assert other[0] == paths and torch.equal(other[1], gt) and torch.equal(other[2], lq)
 
-    # a picture's patches in eight epochs: corner pixels tell crop and flip (13 x 13 places in 8 positions)
+    # an image's patches in eight epochs: corner pixels tell crop and flip (13 x 13 places in 8 positions)
     corners = [v[:, [0, 0, -1, -1], [0, -1, 0, -1]].flatten().tolist() for v in gt]
     views = {(path, tuple(corner)) for path, corner in zip(paths, corners)}
-    assert len(views) >= 94  # of 96; 1352 views of each picture, a repetition is rare
+    assert len(views) >= 94  # of 96; 1352 views of each image, a repetition is rare
     assert len(set(paths[:11])) == N
     if make is noisy:
         sigma = (lq - gt).flatten(1).std(1) * 255

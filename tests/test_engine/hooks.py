@@ -14,7 +14,7 @@ PLACES = {
     'write': (checkpoint.os, 'replace'),
     'networks': (checkpoint, 'write_networks'),
     'state': (checkpoint, 'write_state'),
-    'picture': (validation.Validation, '_validate_picture'),
+    'image': (validation.Validation, '_validate_image'),
     'line': (validation, 'append_line'),
     'log': (RestorationModel, 'get_current_log'),
 }

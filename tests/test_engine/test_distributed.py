@@ -154,7 +154,7 @@ def test_two_processes_resume_exactly_and_leave_together(server, run_ranks, tmp_
     codes = run_ranks(tmp_path, hooks=(None, ['send_signal', 'step', 8, 'after', number]))
     assert codes == [128 + number] * 2, log_of(tmp_path)
     # in a validation
-    codes = run_ranks(tmp_path, '--auto_resume', hooks=(None, ['send_signal', 'picture', 1, 'before', number]))
+    codes = run_ranks(tmp_path, '--auto_resume', hooks=(None, ['send_signal', 'image', 1, 'before', number]))
     assert codes == [128 + number] * 2, log_of(tmp_path)
     assert load(tmp_path, 'training_states/12.state')['memnet_basicsr']['due'] == ['v1', 'v2']
     assert run_ranks(tmp_path, '--auto_resume') == [0, 0], log_of(tmp_path)

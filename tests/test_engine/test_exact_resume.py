@@ -76,8 +76,8 @@ def test_uninterrupted_run_is_complete(never_stopped):
         ('together', 'write', 3, 'before'),  # a network is written and not yet renamed
         ('together', 'write', 4, 'before'),  # the network of 12 is there, its state is not
         ('apart', 'state', 2, 'after'),
-        ('together', 'picture', 8, 'before'),  # second validation of the first set
-        ('together', 'picture', 22, 'after'),  # last validation
+        ('together', 'image', 8, 'before'),  # second validation of the first set
+        ('together', 'image', 22, 'after'),  # last validation
         ('apart', 'line', 4, 'after'),  # the log is further than the state
     ])
 def test_kill_at(server, prepared, variant, place, count, when):
@@ -96,10 +96,10 @@ def test_kill_at(server, prepared, variant, place, count, when):
         ('together', 'step', 8, 'after', signal.SIGTERM, 8),
         ('apart', 'step', 16, 'before', signal.SIGINT, 16),
         ('together', 'log', 3, 'before', signal.SIGINT, 15),
-        ('together', 'picture', 8, 'before', signal.SIGTERM,
+        ('together', 'image', 8, 'before', signal.SIGTERM,
          12),  # validation of 12, which then waits for the resumed run
-        ('apart', 'picture', 10, 'after', signal.SIGTERM, 8),  # no checkpoint was to be here
-        ('together', 'picture', 22, 'before', signal.SIGTERM, 20),
+        ('apart', 'image', 10, 'after', signal.SIGTERM, 8),  # no checkpoint was to be here
+        ('together', 'image', 22, 'before', signal.SIGTERM, 20),
     ])
 def test_sigterm_and_ctrl_c_save_before_leaving(server, prepared, variant, place, count, when, number, saved):
     whole, folder = prepared(variant)

@@ -22,7 +22,7 @@ def test_beta_decides_how_far():
     mixed = MixUp({'mixing_augs': {'mixup': True, 'mixup_beta': 1000.}})
     first = torch.tensor([0., 1.]).view(2, 1, 1, 1)
     values = [float(mixed(first, first)[0][0]) for _ in range(40)]
-    # the partner is the picture itself, or the other one at half
+    # the partner is the image itself, or the other one at half
     assert all(abs(v) < 0.1 or abs(v - 0.5) < 0.1 for v in values) and any(v > 0.4 for v in values)
 
 

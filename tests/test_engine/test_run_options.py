@@ -137,7 +137,7 @@ def test_fine_options_pass():
     (dict(val__max_images=0), 'val: max_images: 0 is not a whole number >= 1'),
     (dict(val__tile=64, val__tile_overlap=40), 'val: tile_overlap: 40 is more than half of tile: 64'),
     (dict(datasets__val_2__name='v1'), "datasets: val_2: name: 'v1' is also that of val_1; results are kept by name"),
-    (dict(datasets__vall={'name': 'x'}), 'datasets: vall: unknown data set; use train, val, val_1'),
+    (dict(datasets__vall={'name': 'x'}), 'datasets: vall: unknown dataset; use train, val, val_1'),
     (dict(name='../x'), "name: '../x' is no name of a folder"),
     (dict(name='x' * 300), 'name: 300 bytes are too long'),
     (dict(name=3), 'name: 3 is not text'),
@@ -154,7 +154,7 @@ def test_mistakes_are_named_with_their_place(changes, message):
 
 def test_a_run_stops_with_a_line_for_each_mistake_before_data_is_opened(server, tmp_path):
     write_pictures(tmp_path)
-    (tmp_path / 'pics/train/broken.png').write_bytes(b'no picture')
+    (tmp_path / 'pics/train/broken.png').write_bytes(b'no image')
     write_options(tmp_path, options(train__grad_clp={'norm': 1.}, val__ema_decay=0.9))
     assert server.run(tmp_path) == 2
     lines = (tmp_path / 'log').read_text().splitlines()

@@ -41,7 +41,7 @@ def linear(weights, lr=LR):
 
 
 def step_with_gradient(grad, opt, lr=LR):
-    """Change of zero weights by one step of SGD, divided by -lr: the gradient that the optimiser saw."""
+    """Change of zero weights by one step of SGD, divided by -lr: the gradient that the optimizer saw."""
     net, optimizer = linear([0.] * len(grad), lr)
     step = TrainStep(opt, optimizer, torch.device('cpu'))
     _, done = step(net, (torch.tensor([grad]), ), lambda x: {'l': net(x).sum()}, 1)

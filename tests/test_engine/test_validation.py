@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 from basicsr.models import build_model
 from basicsr.utils import rgb2ycbcr, ycbcr2bgr
-from memnet_basicsr.engine.images import colour_image, error_image, panel, to_image
+from memnet_basicsr.engine.images import color_image, error_image, panel, to_image
 from memnet_basicsr.engine.stop import StopAsked
 from memnet_basicsr.engine.validation import Validation
 from memnet_basicsr.fast import forms
@@ -124,7 +124,7 @@ def test_best_records(validate):
 
 
 def test_masks_and_pooling(validate, tmp_path):
-    """A picture without shadow does not count; pooled, every pixel counts the same."""
+    """A image without shadow does not count; pooled, every pixel counts the same."""
 
     def mask(i, shape):
         mask = torch.zeros(1, *shape)
@@ -147,7 +147,7 @@ def test_masks_and_pooling(validate, tmp_path):
     assert means['pooled'] == pytest.approx((single[0] * 18 + single[2] * 12 * 9) / (18 + 12 * 9))
     with open(tmp_path / 'v_5.csv') as f:
         rows = list(csv.reader(f))
-    assert rows[0] == ['picture', 'mae', 'pooled', 'psnr']
+    assert rows[0] == ['image', 'mae', 'pooled', 'psnr']
     assert [v[0] for v in rows[1:]] == ['p0', 'p1', 'p2']
     assert [float(v[1]) for v in rows[1:]] == pytest.approx([float(v) for v in single], nan_ok=True)
 
@@ -205,14 +205,14 @@ def test_tensorboard_gets_the_first_picture_of_a_set(validate):
 
 
 def test_luminance_is_saved_with_chroma(validate, tmp_path):
-    """The picture of the network's Y and the item's chroma has that Y again, and the chroma."""
+    """The image of the network's Y and the item's chroma has that Y again, and the chroma."""
     rgb = cv2.GaussianBlur(np.random.RandomState(0).rand(16, 18, 3).astype(np.float32), (5, 5), 2)
     ycbcr = torch.from_numpy(rgb2ycbcr(rgb).transpose(2, 0, 1))
     data = [{'lq': ycbcr[:1], 'gt': ycbcr[:1], 'chroma': ycbcr[1:]}]
     means, _ = validate(data, save_img=True)
     saved = cv2.imread(str(tmp_path / 'visualization/v/p0/p0_5.png'))
     assert np.abs(saved.astype(float) - rgb[..., ::-1] * 255).max() <= 1  # the formulas' own rounding
-    assert np.array_equal(saved, colour_image(ycbcr[:1], ycbcr[1:]))
+    assert np.array_equal(saved, color_image(ycbcr[:1], ycbcr[1:]))
     by_hand = ycbcr2bgr(ycbcr.numpy().transpose(1, 2, 0)) * 255
     assert np.abs(saved - by_hand).max() <= 0.5
     assert math.isinf(means['psnr'])  # judged on the luminance

@@ -143,7 +143,7 @@ def assert_same(a, b, place=''):
 
 
 def assert_same_run(a, b, last_state):
-    """Two runs ended alike: weights, averages, optimiser, schedule, random states, best records, validations."""
+    """Two runs ended alike: weights, averages, optimizer, schedule, random states, best records, validations."""
     for file in ('models/net_g_latest.pth', f'models/net_g_{last_state}.pth', f'training_states/{last_state}.state'):
         assert_same(load(a, file), load(b, file), file)
     assert read(a, 'metrics.jsonl') == read(b, 'metrics.jsonl')

@@ -123,8 +123,8 @@ def test_files_without_description_or_parameters(tmp_path, make_weights, blur_ne
         'task': 'sr'
     }, 'factors'),
     ({
-        'colour': 'y'
-    }, 'unknown keys: colour'),
+        'colors': 'y'
+    }, 'unknown keys: colors'),
 ])
 def test_descriptions_that_do_not_fit(make_weights, change, message):
     path = make_weights()

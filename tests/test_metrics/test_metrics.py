@@ -157,7 +157,7 @@ def test_lab_presets_against_scikit_image(pair, mask, region):
 
 @pytest.mark.parametrize('region', ['all', 'shadow', 'nonshadow'])
 def test_shadowformer_preset_against_pillow(pair, mask, region):
-    """Resized by Pillow, whose bicubic is MATLAB's inside the picture and differs along its border."""
+    """Resized by Pillow, whose bicubic is MATLAB's inside the image and differs along its border."""
     small = [np.array(Image.fromarray(v).resize((256, 256), Image.Resampling.BICUBIC)) for v in (*pair, mask)]
     labs = [rgb2lab(v[..., ::-1]) for v in small[:2]]
     chosen = {'all': small[2] >= 0, 'shadow': small[2] != 0, 'nonshadow': small[2] == 0}[region]
@@ -172,7 +172,7 @@ def test_lab_faults(pair):
         calculate_lab_error(*pair, 0, preset='dsc')
     with pytest.raises(UsageError, match='D65'):
         calculate_lab_error(*pair, 0, white='E')
-    with pytest.raises(UsageError, match='colour'):
+    with pytest.raises(UsageError, match='color'):
         calculate_lab_error(pair[0][..., :1], pair[1][..., :1], 0)
 
 
@@ -229,7 +229,7 @@ def test_ssim_3d_against_scipy(pair):
 
 
 def test_ssim_3d_against_a_convolution(pair):
-    """One 11x11x11 kernel over the picture as a volume, its border replicated."""
+    """One 11x11x11 kernel over the image as a volume, its border replicated."""
     x = torch.arange(-5, 6, dtype=torch.float64)
     kernel = torch.exp(-(x[:, None, None]**2 + x[:, None]**2 + x**2) / (2 * 1.5**2))
     kernel = (kernel / kernel.sum())[None, None]

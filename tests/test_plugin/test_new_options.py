@@ -16,7 +16,7 @@ from tests.test_plugin.test_reference import SCHEMA
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """12 colour images of 40x32 pixels and noisy ones of the same names."""
+    """12 color images of 40x32 pixels and noisy ones of the same names."""
     monkeypatch.chdir(tmp_path)
     for kind in ('clean', 'degraded'):
         (tmp_path / kind).mkdir()

@@ -99,7 +99,7 @@ BLOCKS = ('datasets', 'network_g', 'path', 'train', 'val', 'logger')
 
 
 def keys_of(place):
-    """Options that may stand in a block: of data sets only those of its phase."""
+    """Options that may stand in a block: of datasets only those of its phase."""
     found = PLACES[place]
     if isinstance(found, tuple) and isinstance(found[0], str):
         return set(found)

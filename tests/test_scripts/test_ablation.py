@@ -17,9 +17,9 @@ import ablation
 
 
 @pytest.fixture
-def work(options, pictures, tmp_path, write_options):
+def work(options, images, tmp_path, write_options):
     options['val'] = dict(val_freq=2, save_img=False, metrics=dict(psnr=dict(type='calculate_psnr', crop_border=0)))
-    options['datasets']['val'] = dict(name='val', type='NoisyImageDataset', dataroot_gt=str(pictures), sigma=50,
+    options['datasets']['val'] = dict(name='val', type='NoisyImageDataset', dataroot_gt=str(images), sigma=50,
                                       io_backend=dict(type='disk'))  # yapf: disable
     write_options(options, 'base.yml')
     plan = dict(option_file='base.yml', variants=dict(small=None, wide=dict(network_g=dict(num_feat=6)),

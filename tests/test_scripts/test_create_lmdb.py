@@ -29,7 +29,7 @@ def folder(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(count):
             cv2.imwrite(str(tmp_path / name / f'{name}{i}.png'), rng.randint(0, 256, (30, 40, 3), dtype=np.uint8))
-    (tmp_path / 'a' / 'notes.csv').write_text('not a picture')
+    (tmp_path / 'a' / 'notes.csv').write_text('not an image')
     return tmp_path
 
 
@@ -51,7 +51,7 @@ def test_gray_lmdb_of_two_folders_twice(main, folder, capsys):
     main(_args(folder, '--gray', '--expect', '5'))
     assert (target / 'data.mdb').stat().st_mtime_ns == stamp
     out = capsys.readouterr().out
-    assert '5 pictures found' in out and 'wrote' in out and 'up to date' in out
+    assert '5 images found' in out and 'wrote' in out and 'up to date' in out
     cv2.imwrite(str(folder / 'b' / 'b2.png'), np.zeros((9, 9), np.uint8))
     with pytest.raises(UsageError, match='--overwrite'):
         main(_args(folder, '--gray'))
@@ -63,8 +63,8 @@ def test_gray_lmdb_of_two_folders_twice(main, folder, capsys):
 def test_sub_images_cover_the_picture(main, folder):
     main(_args(folder, '--crop-size', '16', '--step', '16'))
     target = str(folder / 'datasets' / 'Set' / 'train_rgb.lmdb')
-    pictures = lmdb_pictures(target)
-    assert len(pictures) == 5 * 2 * 3 and set(pictures.values()) == {(16, 16, 3)}
+    images = lmdb_pictures(target)
+    assert len(images) == 5 * 2 * 3 and set(images.values()) == {(16, 16, 3)}
     img = cv2.imread(str(folder / 'b' / 'b0.png'))
     last = cv2.imdecode(np.frombuffer(read_lmdb(target, 'b0_s006'), np.uint8), -1)
     assert np.array_equal(last, img[14:30, 24:40])
@@ -78,7 +78,7 @@ def test_starts():
 
 
 def test_wrong_count_damaged_picture_and_same_names_write_nothing(main, folder):
-    with pytest.raises(UsageError, match='5 pictures instead of 6'):
+    with pytest.raises(UsageError, match='5 images instead of 6'):
         main(_args(folder, '--expect', '6'))
     (folder / 'b' / 'b0.png').write_bytes(b'damaged')
     with pytest.raises(UsageError, match=r'b0\.png'):

@@ -23,22 +23,22 @@ def arguments(tmp_path, monkeypatch):
     return ['--input', 'sharp', '--set', 'Blur', '--split', 'train']
 
 
-def pictures(kind):
+def images(kind):
     source = PictureSource(f'datasets/Blur/train_{kind}.lmdb', {'type': 'lmdb'})
     return {path: source.read(i) for i, path in enumerate(source.paths)}
 
 
 def test_pairs(arguments, capsys):
     prepare_motion_blur.main([*arguments, '--seed', '4'])
-    gt, lq = pictures('gt'), pictures('lq')
+    gt, lq = images('gt'), images('lq')
     assert list(gt) == list(lq) == ['p0', 'p1', 'p2']
     for key, img in gt.items():
         np.testing.assert_array_equal(img, cv2.imread(f'sharp/{key}.png'))
         np.testing.assert_array_equal(lq[key], blur(img, motion_kernel(*draw_motion(key, 4, 5, 15))))
-    assert '3 pictures' in capsys.readouterr().out
+    assert '3 images' in capsys.readouterr().out
     prepare_motion_blur.main([*arguments, '--seed', '4'])
     assert capsys.readouterr().out.count('kept') == 2
-    with pytest.raises(UsageError, match='other pictures or settings'):
+    with pytest.raises(UsageError, match='other images or settings'):
         prepare_motion_blur.main([*arguments, '--seed', '5'])
 
 
@@ -46,7 +46,7 @@ def test_first_ones_cropped(arguments):
     prepare_motion_blur.main([*arguments, '--first', '2', '--crop', '21'])
     assert lmdb_pictures('datasets/Blur/train_lq.lmdb') == dict.fromkeys(('p0', 'p1'), (21, 21, 3))
     whole = blur(cv2.imread('sharp/p0.png'), motion_kernel(*draw_motion('p0', 0, 5, 15)))
-    np.testing.assert_array_equal(pictures('lq')['p0'], whole[9:30, 14:35])
+    np.testing.assert_array_equal(images('lq')['p0'], whole[9:30, 14:35])
 
 
 @pytest.mark.parametrize('more', [['--min-length', '16'], ['--seed', '-1'], ['--first', '0'], ['--crop', '-3']])

@@ -141,7 +141,7 @@ def test_rice_with_a_split(tmp_path):
     for split, names in (('train', ['1.png', '2.png']), ('test', ['3.png'])):
         for kind in ('cloud', 'label'):
             _fill(tmp_path / 'in' / split / kind, names)
-    with pytest.raises(UsageError, match='3 pictures instead of 500'):
+    with pytest.raises(UsageError, match='3 images instead of 500'):
         _run('prepare_rice', tmp_path)
     found = _run('prepare_rice', tmp_path, '--partial')
     assert {k[6:-5]: list(v) for k, v in found.items() if 'lq' in k} == {'train_lq': ['1', '2'], 'test_lq': ['3']}
@@ -192,7 +192,7 @@ def test_faults_are_told_before_anything_is_written(tmp_path, fault, words):
 
 
 def test_an_interrupted_run_leaves_whole_lmdbs_only(tmp_path, monkeypatch):
-    """A picture whose header is fine and whose pixels are not: what was being written is gone, the rest is complete."""
+    """A image whose header is fine and whose pixels are not: what was being written is gone, the rest is complete."""
     _raindrop(tmp_path)
     gt = tmp_path / 'in' / 'train' / 'gt' / '10_clean.png'
     code = gt.read_bytes()
