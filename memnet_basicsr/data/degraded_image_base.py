@@ -48,7 +48,7 @@ class DegradedImageDataset(data.Dataset):
                                         self.options.meta_info_file)  # yapf: disable
         except UsageError as error:
             raise self._wrong(f'dataroot_gt: {error}') from None
-        if self.color != 'rgb' and self.source.any_colour():
+        if self.color != 'rgb' and self.source.any_color():
             get_root_logger().info(f'Dataset {opt.get("name", type(self).__name__)}: color images of '
                                    f'{self.options.dataroot_gt} are converted ({self.color}).')
 

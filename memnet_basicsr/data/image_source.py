@@ -139,14 +139,14 @@ class PictureSource:
             raise UsageError(f'LMDB {self.root} lacks image {path} of its meta_info.txt; prepare it again')
         return decode_picture(content, f'{path} of LMDB {self.root}')
 
-    def any_colour(self):
+    def any_color(self):
         """Whether some image has color channels; told by the meta file or by the files' headers."""
         if self.is_lmdb:
             return any(c > 1 for _, _, c in self._shapes.values())
-        return any(_header_tells_colour(path) for path in self.paths)
+        return any(_header_has_color(path) for path in self.paths)
 
 
-def _header_tells_colour(path):
+def _header_has_color(path):
     try:
         with Image.open(path) as img:
             return img.mode not in ('1', 'L', 'LA', 'I', 'F') and not img.mode.startswith('I;')

@@ -21,7 +21,7 @@ def to_image(tensor, quantize=True):
     return np.ascontiguousarray(image.clip(0, 255).round().astype(np.uint8))
 
 
-def colour_image(luminance, chroma):
+def color_image(luminance, chroma):
     """Turn a luminance image and the chroma of another into a color image.
 
     Args:

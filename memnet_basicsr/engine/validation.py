@@ -14,7 +14,7 @@ from basicsr.utils import get_root_logger, imwrite
 from ..atomic_file import replacing
 from ..metrics import mean_of
 from .distributed import gather, share_buffers
-from .images import colour_image, error_image, panel, to_image
+from .images import color_image, error_image, panel, to_image
 from .json_lines import append_line
 from .options import PerSetOptions
 from .stop import StopAsked
@@ -112,7 +112,7 @@ class Validation:
     def _show(self, image, visuals, chroma, current_iter, save_img, tb_logger):
         """Write and log images."""
         images = {
-            key: to_image(visuals[key]) if chroma is None else colour_image(visuals[key], chroma[0])
+            key: to_image(visuals[key]) if chroma is None else color_image(visuals[key], chroma[0])
             for key in ('lq', 'result', 'gt') if key in visuals
         }
         path = self._image_path(image, current_iter)
