@@ -3,11 +3,12 @@ import torch
 from os import path as osp
 
 from ..archs.memnet_arch import MemNet
+from ..engine.checkpoint import load, parameters_of
 from ..errors import UsageError
 from ..inference import Inference
 from ..inference.inference import declared_multiple
 from ..inference.restorer import input_channels
-from ..inference.weights import build_network, find_weights, load_network, read_pth
+from ..inference.weights import build_network, find_weights, load_network
 from ..plugin.option_file import load_yaml
 
 
@@ -82,12 +83,7 @@ def load_checkpoint(path, network_opt):
     Raises:
         UsageError: If the file is missing or damaged, or does not fit the network.
     """
-    content = read_pth(path)
-    params = content.get('params_ema', content.get('params'))
-    if not isinstance(params, dict):
-        raise UsageError(f'checkpoint {path}: holds neither params nor params_ema')
-    params = {k.removeprefix('module.'): v for k, v in params.items()}
-    return build_network(network_opt, params, f'checkpoint {path}')
+    return build_network(network_opt, parameters_of(load(path), path), f'checkpoint {path}')
 
 
 def load_encoder(net, source, option_file=None, encoder_source=None):

@@ -18,8 +18,6 @@ from .download import download
 
 SUFFIXES = ('.safetensors', '.pth')
 PACKAGED = FOLDER
-# the loader under the name that other modules use
-read_pth = load
 
 
 def packaged_weights():
