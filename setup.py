@@ -61,7 +61,7 @@ if __name__ == '__main__':
             'analysis': ['scikit-learn'],  # t-SNE
             # scripts/compare_restorers.py; bm3d is for non-commercial use
             'compare': ['bm3d', 'tabulate'],
-            # scikit-image: pictures of the demo and independent checks of metrics
+            # scikit-image: images of the demo and independent checks of metrics
             'tests': ['pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'tabulate', 'jsonschema'],
             'dev': ['ruff', 'yapf', 'isort', 'codespell', 'flake8'],
         },

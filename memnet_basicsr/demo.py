@@ -23,7 +23,7 @@ from .inference import Inference
 from .plugin.autoload import status
 from .plugin.option_file import load_yaml
 
-PICTURES = {
+IMAGES = {
     'train': ('astronaut', 'coffee', 'rocket', 'coins', 'clock', 'brick', 'grass', 'gravel', 'hubble_deep_field'),
     'val': ('camera', 'chelsea', 'motorcycle'),
 }
@@ -48,7 +48,7 @@ def photographs(names):
 
 
 def prepare():
-    for split, names in PICTURES.items():
+    for split, names in IMAGES.items():
         target = osp.join('datasets', 'skimage', f'{split}_gray.lmdb')
         count = write_lmdb(
             target, photographs(names), signature=' '.join(names), total=len(names), overwrite=True, progress=False)

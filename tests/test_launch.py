@@ -90,7 +90,7 @@ def test_prefetching_thread_that_dies_ends_the_run(monkeypatch, capsys):
     assert ended == [1] and others[0].exc_type is ZeroDivisionError
 
 
-def test_unreadable_picture(pipeline, options, images, tmp_path):
+def test_unreadable_image(pipeline, options, images, tmp_path):
     folder = tmp_path / 'damaged'
     shutil.copytree(images, folder)
     (folder / 'p03.png').write_bytes(b'')
@@ -256,7 +256,7 @@ def test_lmdb_that_is_not_complete(refused, options, tmp_path):
     refused(options, 'meta_info.txt')
 
 
-def test_folder_without_pictures(refused, options, images, tmp_path):
+def test_folder_without_images(refused, options, images, tmp_path):
     folder = tmp_path / 'texts'
     folder.mkdir()
     (folder / 'a.txt').write_text('a')

@@ -6,7 +6,7 @@ from torch.utils.data import Dataset, Subset
 from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from ..data.color_util import convert_color
-from ..data.image_source import PictureSource
+from ..data.image_source import ImageSource
 from ..data.paired_masked_dataset import PairedMaskedDataset
 from ..errors import UsageError
 
@@ -82,7 +82,7 @@ class Images(Dataset):
     def __init__(self, source, num_channels=3):
         self.color = 'gray' if num_channels == 1 else 'rgb'
         file = osp.basename(source) if osp.isfile(source) else None
-        self.source = PictureSource(osp.dirname(source) or '.' if file else source, _io_backend(source))
+        self.source = ImageSource(osp.dirname(source) or '.' if file else source, _io_backend(source))
         self.indices = [i for i, path in enumerate(self.source.paths) if file in (None, osp.basename(path))]
         if not self.indices:
             raise UsageError(f'{source} is not an image file')

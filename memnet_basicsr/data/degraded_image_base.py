@@ -7,7 +7,7 @@ from basicsr.data.transforms import augment
 from basicsr.utils import get_root_logger, img2tensor
 from ..errors import UsageError
 from .color_util import convert_color
-from .image_source import PictureSource
+from .image_source import ImageSource
 from .options import DegradedImageOptions
 from .patch_util import random_corner, reflect_pad
 
@@ -44,7 +44,7 @@ class DegradedImageDataset(data.Dataset):
         self.range, self.levels = self.options.range, self.options.levels
         self.clean_prob, self.gray_prob = self.options.clean_prob, self.options.gray_prob
         try:
-            self.source = PictureSource(self.options.dataroot_gt, {'type': self.options.io_backend.type},
+            self.source = ImageSource(self.options.dataroot_gt, {'type': self.options.io_backend.type},
                                         self.options.meta_info_file)  # yapf: disable
         except UsageError as error:
             raise self._wrong(f'dataroot_gt: {error}') from None

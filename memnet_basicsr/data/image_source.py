@@ -6,12 +6,12 @@ from PIL import Image, UnidentifiedImageError
 
 from basicsr.utils import scandir
 from ..errors import UsageError
-from .lmdb_util import lmdb_pictures, make_key, read_lmdb
+from .lmdb_util import lmdb_images, make_key, read_lmdb
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.webp')
 
 
-def list_pictures(folder, recursive=False):
+def list_images(folder, recursive=False):
     """Relative paths of the images in a folder, sorted.
 
     Args:
@@ -32,7 +32,7 @@ def list_pictures(folder, recursive=False):
     return names
 
 
-def decode_picture(content, name):
+def decode_image(content, name):
     """Decode an image to 8 bit, gray as (H, W, 1), color as (H, W, 3) in BGR order; alpha is dropped.
 
     Args:
@@ -55,8 +55,8 @@ def decode_picture(content, name):
     return img[..., None] if img.ndim == 2 else img
 
 
-def read_picture(path):
-    """Read an image file, see :func:`decode_picture`.
+def read_image(path):
+    """Read an image file, see :func:`decode_image`.
 
     Args:
         path (str): The file.
@@ -72,10 +72,10 @@ def read_picture(path):
             content = f.read()
     except OSError as error:
         raise UsageError(f'image {path} cannot be read: {error.strerror}') from None
-    return decode_picture(content, path)
+    return decode_image(content, path)
 
 
-class PictureSource:
+class ImageSource:
     """The images below a data root.
 
     Args:
@@ -100,12 +100,12 @@ class PictureSource:
             raise UsageError(f'io_backend type {kind!r} is not supported; use lmdb or disk')
         self.is_lmdb = kind == 'lmdb'
         if self.is_lmdb:
-            self._shapes = lmdb_pictures(root)
+            self._shapes = lmdb_images(root)
             self.keys = self.paths = sorted(self._shapes)
         else:
             if osp.normpath(root).endswith('.lmdb'):
                 raise UsageError(f'{root} is an LMDB; write io_backend: {{type: lmdb}}')
-            names = list_pictures(root)
+            names = list_images(root)
             self.keys = [make_key(name) for name in names]
             self.paths = [osp.join(root, name) for name in names]
         if meta_info_file is not None:
@@ -133,11 +133,11 @@ class PictureSource:
         """The image at an index as uint8, (H, W, 1) gray or (H, W, 3) BGR."""
         path = self.paths[index]
         if not self.is_lmdb:
-            return read_picture(path)
+            return read_image(path)
         content = read_lmdb(self.root, path)
         if content is None:
             raise UsageError(f'LMDB {self.root} lacks image {path} of its meta_info.txt; prepare it again')
-        return decode_picture(content, f'{path} of LMDB {self.root}')
+        return decode_image(content, f'{path} of LMDB {self.root}')
 
     def any_color(self):
         """Whether some image has color channels; told by the meta file or by the files' headers."""

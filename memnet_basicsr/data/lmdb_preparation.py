@@ -3,11 +3,11 @@ from os import path as osp
 
 from ..errors import UsageError
 from .color_util import convert_color
-from .image_source import list_pictures, read_picture
+from .image_source import list_images, read_image
 from .lmdb_util import make_key, signature_of, write_lmdb
 
 
-def folder_pictures(folders):
+def folder_images(folders):
     """Keys and files of the images in one or several folders (subfolders do not count).
 
     Args:
@@ -21,7 +21,7 @@ def folder_pictures(folders):
     """
     files = {}
     for folder in folders:
-        for name in list_pictures(folder):
+        for name in list_images(folder):
             key, path = make_key(name), osp.join(folder, name)
             if key in files:
                 raise UsageError(f'{files[key]} and {path} would both be called {key} in the LMDB; rename one')
@@ -86,7 +86,7 @@ def prepare_lmdb(target, files, color='rgb', crop_size=None, step=None, overwrit
 
     def images():
         for key, path in files.items():
-            img = convert_color(read_picture(path), color)
+            img = convert_color(read_image(path), color)
             if crop_size is None:
                 yield key, img
             else:

@@ -116,10 +116,10 @@ def outcome(path, count):
     """
     if count:
         return f'wrote {path}: {count} images'
-    return f'kept {path}: it is up to date ({len(lmdb_pictures(path))} images)'
+    return f'kept {path}: it is up to date ({len(lmdb_images(path))} images)'
 
 
-def lmdb_pictures(path):
+def lmdb_images(path):
     """Keys and shapes of an LMDB's images, in the order of its meta file.
 
     Args:
@@ -198,7 +198,7 @@ def _is_current(target, signature):
     with open(path, encoding='utf-8') as f:
         if f.read() != signature:
             return False
-    return _environment(_client(target)).stat()['entries'] == len(lmdb_pictures(target))
+    return _environment(_client(target)).stat()['entries'] == len(lmdb_images(target))
 
 
 def _fill(folder, images, total, compress_level, progress, name):

@@ -5,7 +5,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..errors import UsageError
-from .image_source import list_pictures
+from .image_source import list_images
 from .lmdb_preparation import prepare_lmdb
 from .lmdb_util import make_key, outcome
 
@@ -28,7 +28,7 @@ class Split:
     step: int | None = None
 
 
-def pictures_by_key(folder, suffix='', prefix=''):
+def images_by_key(folder, suffix='', prefix=''):
     """Keys and files of one folder's images.
 
     Args:
@@ -43,7 +43,7 @@ def pictures_by_key(folder, suffix='', prefix=''):
         UsageError: The folder is missing or empty, or two images get the same key.
     """
     files = {}
-    for name in list_pictures(folder):
+    for name in list_images(folder):
         key, path = prefix + make_key(name).removesuffix(suffix), osp.join(folder, name)
         if key in files:
             raise UsageError(f'{files[key]} and {path} would have the same key {key}; rename one of them')

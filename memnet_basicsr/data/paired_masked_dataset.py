@@ -6,7 +6,7 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from ..errors import UsageError
 from .color_util import convert_color
-from .image_source import PictureSource
+from .image_source import ImageSource
 from .options import PairedMaskedOptions
 from .patch_util import random_corner, reflect_pad
 
@@ -71,7 +71,7 @@ class PairedMaskedDataset(data.Dataset):
     def _source(self, kind):
         listed = self.options.meta_info_file if kind == 'gt' else None
         try:
-            return PictureSource(
+            return ImageSource(
                 getattr(self.options, f'dataroot_{kind}'), {'type': self.options.io_backend.type}, listed)
         except UsageError as error:
             raise self._wrong(f'dataroot_{kind}: {error}') from None

@@ -7,7 +7,7 @@ from os import path as osp
 from PIL import Image, UnidentifiedImageError
 
 from ..atomic_file import write_atomically
-from ..data.image_source import list_pictures
+from ..data.image_source import list_images
 from ..data.lmdb_util import make_key
 from ..errors import UsageError
 from .option_file import check_file, read_option_file
@@ -193,7 +193,7 @@ def _text(value):
 def _images(folder):
     """Names of the images in a folder, and their sizes and modes from the headers."""
     folder = osp.expanduser(folder)
-    names, shapes = list_pictures(folder), {}
+    names, shapes = list_images(folder), {}
     for name in names:
         try:
             with Image.open(osp.join(folder, name)) as img:

@@ -18,7 +18,7 @@ import argparse
 import sys
 from os import path as osp
 
-from memnet_basicsr.data.lmdb_preparation import folder_pictures, prepare_lmdb
+from memnet_basicsr.data.lmdb_preparation import folder_images, prepare_lmdb
 from memnet_basicsr.data.lmdb_util import outcome
 from memnet_basicsr.errors import UsageError
 
@@ -44,7 +44,7 @@ def main(args=None):
     parser.add_argument('--overwrite', action='store_true', help='replace an LMDB made from other images or settings')
     args = parser.parse_args(args)
 
-    files = folder_pictures(args.input)
+    files = folder_images(args.input)
     expected = 'not given' if args.expect is None else args.expect
     print(f'{len(files)} images found in {", ".join(args.input)} (expected: {expected})')
     if args.expect is not None and len(files) != args.expect:

@@ -15,8 +15,7 @@ import os
 import sys
 from os import path as osp
 
-from memnet_basicsr.data.pair_preparation import (Split, add_common_arguments, find_splits, pictures_by_key,
-                                                  prepare_splits)
+from memnet_basicsr.data.pair_preparation import Split, add_common_arguments, find_splits, images_by_key, prepare_splits
 from memnet_basicsr.errors import UsageError
 
 EXPECTED = {'train': 2103, 'test': 1111}
@@ -26,13 +25,13 @@ def find_files(folder, blur):
     """Blurred and sharp frames of a split, of either layout; keys are <sequence>-<frame>."""
     if osp.isdir(osp.join(folder, 'input')):
         return {
-            'lq': pictures_by_key(osp.join(folder, 'input')),
-            'gt': pictures_by_key(osp.join(folder, 'target')),
+            'lq': images_by_key(osp.join(folder, 'input')),
+            'gt': images_by_key(osp.join(folder, 'target')),
         }
     files = {'lq': {}, 'gt': {}}
     for sequence in sorted(v for v in os.listdir(folder) if osp.isdir(osp.join(folder, v))):
         for kind, name in (('lq', blur), ('gt', 'sharp')):
-            files[kind] |= pictures_by_key(osp.join(folder, sequence, name), prefix=f'{sequence}-')
+            files[kind] |= images_by_key(osp.join(folder, sequence, name), prefix=f'{sequence}-')
     return files
 
 

@@ -13,8 +13,7 @@ import argparse
 import sys
 from os import path as osp
 
-from memnet_basicsr.data.pair_preparation import (Split, add_common_arguments, find_splits, pictures_by_key,
-                                                  prepare_splits)
+from memnet_basicsr.data.pair_preparation import Split, add_common_arguments, find_splits, images_by_key, prepare_splits
 from memnet_basicsr.errors import UsageError
 
 EXPECTED = {
@@ -28,15 +27,12 @@ def find_files(folder, split, data_set):
     """Shadow, shadow-free and (ISTD, where the folder exists) mask images of a split."""
     if data_set == 'SRD':
         return {
-            'lq': pictures_by_key(osp.join(folder, 'shadow')),
-            'gt': pictures_by_key(osp.join(folder, 'shadow_free'), suffix='_no_shadow'),
+            'lq': images_by_key(osp.join(folder, 'shadow')),
+            'gt': images_by_key(osp.join(folder, 'shadow_free'), suffix='_no_shadow'),
         }
-    files = {
-        kind: pictures_by_key(osp.join(folder, f'{split}_{letter}'))
-        for kind, letter in (('lq', 'A'), ('gt', 'C'))
-    }
+    files = {kind: images_by_key(osp.join(folder, f'{split}_{letter}')) for kind, letter in (('lq', 'A'), ('gt', 'C'))}
     if osp.isdir(osp.join(folder, f'{split}_B')):
-        files['mask'] = pictures_by_key(osp.join(folder, f'{split}_B'))
+        files['mask'] = images_by_key(osp.join(folder, f'{split}_B'))
     return files
 
 

@@ -14,8 +14,8 @@ import itertools
 import sys
 from os import path as osp
 
-from memnet_basicsr.data.image_source import read_picture
-from memnet_basicsr.data.lmdb_preparation import folder_pictures
+from memnet_basicsr.data.image_source import read_image
+from memnet_basicsr.data.lmdb_preparation import folder_images
 from memnet_basicsr.data.lmdb_util import outcome, signature_of, write_lmdb
 from memnet_basicsr.data.motion_blur_util import blur, draw_motion, motion_kernel
 from memnet_basicsr.errors import UsageError
@@ -24,7 +24,7 @@ from memnet_basicsr.errors import UsageError
 def pairs(files, kind, args):
     """Keys and images of one kind, 'gt' or 'lq'; an image is blurred whole and cropped afterwards."""
     for key, path in files.items():
-        img = read_picture(path)
+        img = read_image(path)
         if kind == 'lq':
             img = blur(img, motion_kernel(*draw_motion(key, args.seed, args.min_length, args.max_length)))
         if args.crop:
@@ -53,7 +53,7 @@ def main(args=None):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UsageError(f'--{name} {getattr(args, name)}: must be 1 or more')
 
-    files = dict(itertools.islice(folder_pictures(args.input).items(), args.first))
+    files = dict(itertools.islice(folder_images(args.input).items(), args.first))
     print(f'{len(files)} images (expected: {args.first or "not given"})')
     settings = dict(keys=list(files), crop=args.crop)
     for kind in ('gt', 'lq'):

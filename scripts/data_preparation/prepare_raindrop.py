@@ -12,8 +12,7 @@ import argparse
 import sys
 from os import path as osp
 
-from memnet_basicsr.data.pair_preparation import (Split, add_common_arguments, find_splits, pictures_by_key,
-                                                  prepare_splits)
+from memnet_basicsr.data.pair_preparation import Split, add_common_arguments, find_splits, images_by_key, prepare_splits
 from memnet_basicsr.errors import UsageError
 
 EXPECTED = {'train': (861, ), 'test_a': (58, ), 'test_b': (249, 239)}
@@ -27,8 +26,8 @@ def main(args=None):
     splits = []
     for name in find_splits(args.input, list(EXPECTED), args.splits):
         files = {
-            'lq': pictures_by_key(osp.join(args.input, name, 'data'), suffix='_rain'),
-            'gt': pictures_by_key(osp.join(args.input, name, 'gt'), suffix='_clean'),
+            'lq': images_by_key(osp.join(args.input, name, 'data'), suffix='_rain'),
+            'gt': images_by_key(osp.join(args.input, name, 'gt'), suffix='_clean'),
         }
         splits.append(Split(name, files, EXPECTED[name]))
     for line in prepare_splits(splits, osp.join(args.root, 'RainDrop'), args.partial, args.overwrite):

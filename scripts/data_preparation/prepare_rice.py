@@ -15,8 +15,7 @@ import sys
 from os import path as osp
 
 from memnet_basicsr.data.lmdb_util import make_key
-from memnet_basicsr.data.pair_preparation import (Split, add_common_arguments, find_splits, pictures_by_key,
-                                                  prepare_splits)
+from memnet_basicsr.data.pair_preparation import Split, add_common_arguments, find_splits, images_by_key, prepare_splits
 from memnet_basicsr.errors import UsageError
 
 EXPECTED = {'RICE1': 500, 'RICE2': 450}
@@ -24,9 +23,9 @@ EXPECTED = {'RICE1': 500, 'RICE2': 450}
 
 def find_files(folder):
     """Cloudy, clear and (where the folder exists) mask images."""
-    files = {kind: pictures_by_key(osp.join(folder, name)) for kind, name in (('lq', 'cloud'), ('gt', 'label'))}
+    files = {kind: images_by_key(osp.join(folder, name)) for kind, name in (('lq', 'cloud'), ('gt', 'label'))}
     if osp.isdir(osp.join(folder, 'mask')):
-        files['mask'] = pictures_by_key(osp.join(folder, 'mask'))
+        files['mask'] = images_by_key(osp.join(folder, 'mask'))
     return files
 
 

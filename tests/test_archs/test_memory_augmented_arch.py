@@ -76,7 +76,7 @@ def test_copies_have_a_memory_of_their_own():
 
 
 @pytest.mark.parametrize('name', ['EDSR', 'SwinIR'])
-def test_reconstructs_clean_pictures(name):
+def test_reconstructs_clean_images(name):
     net, _ = build(name, reconstruction=True)
     x = torch.rand(2, 3, 32, 32)
     found = net.train().reconstruct(x)

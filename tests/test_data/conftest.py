@@ -9,7 +9,7 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture
-def picture_folder(tmp_path):
+def image_folder(tmp_path):
     """A folder of three smooth color images with some texture; returns a function that makes more of them."""
 
     def make(name='images', shapes=((60, 84), (72, 51), (90, 90)), gray=False):

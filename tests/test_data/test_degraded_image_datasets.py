@@ -11,7 +11,7 @@ from skimage.color import rgb2gray, rgb2ycbcr
 from basicsr.data import build_dataset
 from basicsr.utils.matlab_functions import imresize
 from memnet_basicsr.data.bicubic_util import resize_bicubic
-from memnet_basicsr.data.lmdb_preparation import folder_pictures, prepare_lmdb
+from memnet_basicsr.data.lmdb_preparation import folder_images, prepare_lmdb
 from memnet_basicsr.data.patch_util import reflect_pad
 from memnet_basicsr.errors import UsageError
 
@@ -48,8 +48,8 @@ def _disk(folder, name):
 @pytest.mark.parametrize('kind', LEVEL)
 @pytest.mark.parametrize('color, channels', [('gray', 1), ('y', 1), ('rgb', 3)])
 @pytest.mark.parametrize('phase', ['train', 'val'])
-def test_items(picture_folder, kind, color, channels, phase):
-    folder = picture_folder()
+def test_items(image_folder, kind, color, channels, phase):
+    folder = image_folder()
     dataset = build_dataset(_opt(folder, kind, phase, color=color))
     assert len(dataset) == 3
     item = dataset[1]
@@ -62,8 +62,8 @@ def test_items(picture_folder, kind, color, channels, phase):
     assert not torch.equal(item['lq'], item['gt'])
 
 
-def test_color_conversions(picture_folder):
-    folder = picture_folder()
+def test_color_conversions(image_folder):
+    folder = image_folder()
     rgb = _disk(folder, 'p0')
     gt = {color: build_dataset(_opt(folder, color=color))[0]['gt'].numpy() * 255 for color in ('gray', 'y', 'rgb')}
     assert np.array_equal(np.round(gt['rgb']).transpose(1, 2, 0), rgb)
@@ -75,11 +75,11 @@ def test_color_conversions(picture_folder):
         assert np.abs(value - np.round(value)).max() < 1e-4  # an image of 8 bit
 
 
-def test_lmdb_and_folder_give_the_same(picture_folder, tmp_path):
-    folder = picture_folder()
+def test_lmdb_and_folder_give_the_same(image_folder, tmp_path):
+    folder = image_folder()
     (folder / 'p0.png').rename(folder / 'p.0.png')  # a dot would break BasicSR's keys
     path = str(tmp_path / 'gray.lmdb')
-    prepare_lmdb(path, folder_pictures([str(folder)]), 'gray', progress=False)
+    prepare_lmdb(path, folder_images([str(folder)]), 'gray', progress=False)
     disk = build_dataset(_opt(folder))
     lmdb = build_dataset(_opt(path, io_backend={'type': 'lmdb'}))
     lmdb = pickle.loads(pickle.dumps(lmdb))  # as for a spawned worker
@@ -90,9 +90,9 @@ def test_lmdb_and_folder_give_the_same(picture_folder, tmp_path):
         assert torch.equal(a['gt'], b['gt']) and torch.equal(a['lq'], b['lq'])
 
 
-def test_training_and_validation_share_an_lmdb_with_workers(picture_folder, tmp_path):
+def test_training_and_validation_share_an_lmdb_with_workers(image_folder, tmp_path):
     path = str(tmp_path / 'gray.lmdb')
-    prepare_lmdb(path, folder_pictures([str(picture_folder())]), 'gray', progress=False)
+    prepare_lmdb(path, folder_images([str(image_folder())]), 'gray', progress=False)
     val = build_dataset(_opt(path, io_backend={'type': 'lmdb'}))
     assert val[0]['gt'].shape == (1, 60, 84)
     train = build_dataset(_opt(path, phase='train', io_backend={'type': 'lmdb'}))
@@ -103,9 +103,9 @@ def test_training_and_validation_share_an_lmdb_with_workers(picture_folder, tmp_
 
 @pytest.mark.parametrize('kind', LEVEL)
 @pytest.mark.parametrize('shape', [(5, 7), (40, 20), (1, 9)])
-def test_pictures_smaller_than_the_patch(picture_folder, kind, shape):
+def test_images_smaller_than_the_patch(image_folder, kind, shape):
     shape = tuple(max(v, 4) for v in shape) if kind == 'BicubicImageDataset' else shape
-    item = build_dataset(_opt(picture_folder(shapes=[shape], gray=True), kind, 'train'))[0]
+    item = build_dataset(_opt(image_folder(shapes=[shape], gray=True), kind, 'train'))[0]
     assert item['lq'].shape == item['gt'].shape == (1, 32, 32)
 
 
@@ -115,8 +115,8 @@ def test_reflections_repeat():
     assert reflect_pad(img, 1, 2) is img
 
 
-def test_training_follows_the_global_generators(picture_folder):
-    dataset = build_dataset(_opt(picture_folder(), phase='train', sigma=[30, 50, 70]))
+def test_training_follows_the_global_generators(image_folder):
+    dataset = build_dataset(_opt(image_folder(), phase='train', sigma=[30, 50, 70]))
     items = []
     for seed in (1, 1, 2):
         _seed(seed)
@@ -125,8 +125,8 @@ def test_training_follows_the_global_generators(picture_folder):
     assert not torch.equal(items[0]['gt'], items[2]['gt'])
 
 
-def test_flips_and_rotations_reach_all_eight_positions(picture_folder):
-    dataset = build_dataset(_opt(picture_folder(shapes=[(32, 32)], gray=True), phase='train', sigma=0))
+def test_flips_and_rotations_reach_all_eight_positions(image_folder):
+    dataset = build_dataset(_opt(image_folder(shapes=[(32, 32)], gray=True), phase='train', sigma=0))
     _seed(0)
     seen = {dataset[0]['gt'].numpy().tobytes() for _ in range(100)}
     img = build_dataset(_opt(dataset.opt['dataroot_gt'], sigma=0))[0]['gt'].numpy()[0]
@@ -153,17 +153,17 @@ def test_flips_and_rotations_reach_all_eight_positions(picture_folder):
     ({'io_backend': {'type': 'memcached'}}, 'not one of lmdb, disk'),
     ({'phase': 'train'}, 'gt_size'),
 ])  # yapf: disable
-def test_wrong_options_are_told_in_one_line(picture_folder, opt, words):
+def test_wrong_options_are_told_in_one_line(image_folder, opt, words):
     with pytest.raises(UsageError, match=words) as error:
-        build_dataset({**_opt(picture_folder()), **opt})
+        build_dataset({**_opt(image_folder()), **opt})
     assert 'set' in str(error.value) and '\n' not in str(error.value)
 
 
-def test_empty_folder_and_damaged_picture_are_told(picture_folder, tmp_path):
+def test_empty_folder_and_damaged_image_are_told(image_folder, tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UsageError, match='holds no images'):
         build_dataset(_opt(tmp_path / 'empty'))
-    folder = picture_folder(gray=True)
+    folder = image_folder(gray=True)
     code = (folder / 'p1.png').read_bytes()
     for wrong in (b'', b'not an image', code[:20]):
         (folder / 'p1.png').write_bytes(wrong)
@@ -171,31 +171,31 @@ def test_empty_folder_and_damaged_picture_are_told(picture_folder, tmp_path):
             build_dataset(_opt(folder))[1]
 
 
-def test_conversion_is_said_once(picture_folder, monkeypatch):
+def test_conversion_is_said_once(image_folder, monkeypatch):
     said = []
     monkeypatch.setattr('memnet_basicsr.data.degraded_image_base.get_root_logger',
                         lambda: type('Logger', (), {'info': staticmethod(said.append)}))
-    dataset = build_dataset(_opt(picture_folder()))
+    dataset = build_dataset(_opt(image_folder()))
     dataset[0], dataset[1]
     assert len(said) == 1 and 'converted' in said[0]
     build_dataset(_opt(dataset.opt['dataroot_gt'], color='rgb'))
-    build_dataset(_opt(picture_folder('gray', gray=True)))
+    build_dataset(_opt(image_folder('gray', gray=True)))
     assert len(said) == 1
 
 
 # ---------------------------------------------------------------------------- noise
 
 
-def test_noise_has_its_level_and_is_neither_clipped_nor_rounded(picture_folder):
-    item = build_dataset(_opt(picture_folder(shapes=[(400, 400)])))[0]
+def test_noise_has_its_level_and_is_neither_clipped_nor_rounded(image_folder):
+    item = build_dataset(_opt(image_folder(shapes=[(400, 400)])))[0]
     noise = (item['lq'] - item['gt']).double().numpy().ravel() * 255
     assert abs(noise.std() / 50 - 1) < 4 / np.sqrt(2 * noise.size) and abs(noise.mean()) < 4 * 50 / np.sqrt(noise.size)
     assert item['lq'].min() < 0 and item['lq'].max() > 1
     assert np.abs(item['lq'].numpy() * 255 % 1 - .5).min() < .01  # values between two gray levels
 
 
-def test_every_level_is_drawn_in_training(picture_folder):
-    dataset = build_dataset(_opt(picture_folder(), phase='train', sigma=[30, 50, 70]))
+def test_every_level_is_drawn_in_training(image_folder):
+    dataset = build_dataset(_opt(image_folder(), phase='train', sigma=[30, 50, 70]))
     _seed(0)
     seen = set()
     for _ in range(60):
@@ -207,8 +207,8 @@ def test_every_level_is_drawn_in_training(picture_folder):
     assert seen == {30, 50, 70}
 
 
-def test_validation_noise_depends_on_picture_and_level_only(picture_folder):
-    folder = picture_folder()
+def test_validation_noise_depends_on_image_and_level_only(image_folder):
+    folder = image_folder()
 
     def noise(sigma=50, index=0, **kwargs):
         item = build_dataset(_opt(folder, sigma=sigma, **kwargs))[index]
@@ -222,9 +222,9 @@ def test_validation_noise_depends_on_picture_and_level_only(picture_folder):
         assert (first - other).abs().mean() > .5
 
 
-def test_validation_noise_is_the_same_on_every_machine(picture_folder):
+def test_validation_noise_is_the_same_on_every_machine(image_folder):
     """The first numbers of image p0 at level 50, written down once."""
-    item = build_dataset(_opt(picture_folder(gray=True)))[0]
+    item = build_dataset(_opt(image_folder(gray=True)))[0]
     noise = ((item['lq'] - item['gt']).double() * 255 / 50)[0, 0, :4]
     assert np.allclose(noise, [-0.8749, 0.3312, -0.7215, -0.2942], atol=1e-4)
 
@@ -233,8 +233,8 @@ def test_validation_noise_is_the_same_on_every_machine(picture_folder):
 
 
 @pytest.mark.parametrize('quality', [10, 20, 90])
-def test_jpeg_is_that_of_pillow(picture_folder, quality):
-    folder = picture_folder(gray=True)
+def test_jpeg_is_that_of_pillow(image_folder, quality):
+    folder = image_folder(gray=True)
     lq = build_dataset(_opt(folder, 'JPEGImageDataset', quality=quality))[1]['lq']
     code = io.BytesIO()
     Image.fromarray(_disk(folder, 'p1')).save(code, 'JPEG', quality=quality)
@@ -242,16 +242,16 @@ def test_jpeg_is_that_of_pillow(picture_folder, quality):
 
 
 @pytest.mark.parametrize('color', ['y', 'rgb'])
-def test_jpeg_patch_is_a_part_of_the_whole_compressed_picture(picture_folder, color):
-    folder = picture_folder(shapes=[(90, 101)])
+def test_jpeg_patch_is_a_part_of_the_whole_compressed_image(image_folder, color):
+    folder = image_folder(shapes=[(90, 101)])
     whole = build_dataset(_opt(folder, 'JPEGImageDataset', color=color))[0]
     train = build_dataset(_opt(folder, 'JPEGImageDataset', 'train', color=color, use_hflip=False, use_rot=False))
     _assert_parts(train, whole, 0)
 
 
 @pytest.mark.parametrize('downscale', [2, 3, 4])
-def test_bicubic_patch_is_a_part_of_the_whole_degraded_picture(picture_folder, downscale):
-    folder = picture_folder(shapes=[(130, 141)])
+def test_bicubic_patch_is_a_part_of_the_whole_degraded_image(image_folder, downscale):
+    folder = image_folder(shapes=[(130, 141)])
     whole = build_dataset(_opt(folder, 'BicubicImageDataset', downscale=downscale))[0]
     train = build_dataset(
         _opt(folder, 'BicubicImageDataset', 'train', downscale=downscale, use_hflip=False, use_rot=False))
@@ -283,8 +283,8 @@ def test_fast_bicubic_equals_that_of_basicsr(factor, channels):
     assert np.abs(resize_bicubic(down, 24 * factor, 12 * factor) - imresize(down, factor)).max() < 1e-6
 
 
-def test_bicubic_input_is_the_papers(picture_folder):
-    folder = picture_folder(shapes=[(64, 85)])
+def test_bicubic_input_is_the_papers(image_folder):
+    folder = image_folder(shapes=[(64, 85)])
     item = build_dataset(_opt(folder, 'BicubicImageDataset', downscale=3))[0]
     y = np.round(rgb2ycbcr(_disk(folder, 'p0')[:63, :84])[..., 0]) / 255
     assert np.abs(item['gt'].numpy()[0] - y).max() < 1e-6
@@ -292,13 +292,13 @@ def test_bicubic_input_is_the_papers(picture_folder):
     assert np.abs(item['lq'].numpy()[0] - expected).max() < 2e-6
 
 
-def test_chroma_for_saved_pictures(picture_folder):
-    folder = picture_folder(shapes=[(60, 60)])
+def test_chroma_for_saved_images(image_folder):
+    folder = image_folder(shapes=[(60, 60)])
     item = build_dataset(_opt(folder, 'BicubicImageDataset', downscale=2, with_chroma=True))[0]
     chroma = rgb2ycbcr(_disk(folder, 'p0'))[..., 1:] / 255
     expected = np.stack([imresize(imresize(chroma[..., i].astype(np.float32), .5), 2) for i in range(2)])
     assert np.abs(item['chroma'].numpy() - expected).max() < 3 / 255
-    gray = build_dataset(_opt(picture_folder('g', gray=True), 'BicubicImageDataset', downscale=2, with_chroma=True))[0]
+    gray = build_dataset(_opt(image_folder('g', gray=True), 'BicubicImageDataset', downscale=2, with_chroma=True))[0]
     assert torch.unique(gray['chroma']).numel() == 1
 
 

@@ -8,11 +8,11 @@ import pytest
 import memnet_basicsr  # noqa: F401
 from basicsr.data.data_util import paths_from_lmdb
 from basicsr.utils import FileClient, imfrombytes
-from memnet_basicsr.data.lmdb_util import close_lmdb, lmdb_pictures, make_key, read_lmdb, write_lmdb
+from memnet_basicsr.data.lmdb_util import close_lmdb, lmdb_images, make_key, read_lmdb, write_lmdb
 from memnet_basicsr.errors import UsageError
 
 
-def _pictures(number=3, seed=0):
+def _images(number=3, seed=0):
     rng = np.random.RandomState(seed)
     for i in range(number):
         shape = (10 + i, 12, 3) if i % 2 == 0 else (10 + i, 12)
@@ -20,7 +20,7 @@ def _pictures(number=3, seed=0):
 
 
 def _write(target, **kwargs):
-    return write_lmdb(str(target), _pictures(), progress=False, **kwargs)
+    return write_lmdb(str(target), _images(), progress=False, **kwargs)
 
 
 def test_basicsr_reads_what_is_written(tmp_path):
@@ -28,14 +28,14 @@ def test_basicsr_reads_what_is_written(tmp_path):
     assert _write(path) == 3
     assert paths_from_lmdb(path) == ['pic_0', 'pic_1', 'pic_2']
     client = FileClient('lmdb', db_paths=[path], client_keys=['gt'])
-    for key, img in _pictures():
+    for key, img in _images():
         assert np.array_equal(imfrombytes(client.get(key, 'gt'), flag='unchanged'), img)
     with open(os.path.join(path, 'meta_info.txt')) as f:
         assert f.read().splitlines() == ['pic_0.png (10,12,3) 1', 'pic_1.png (11,12,1) 1', 'pic_2.png (12,12,3) 1']
     client.client._client['gt'].close()
 
 
-def test_many_large_pictures_fit_the_map(tmp_path):
+def test_many_large_images_fit_the_map(tmp_path):
     path = str(tmp_path / 'a.lmdb')
     noise = np.random.RandomState(0).randint(0, 256, (150, 100, 3), dtype=np.uint8)  # does not compress
     assert write_lmdb(path, ((f'k{i:04d}', noise) for i in range(150)), progress=False) == 150
@@ -63,7 +63,7 @@ def test_same_signature_is_kept_and_another_one_refused(tmp_path):
     assert (path / 'data.mdb').read_bytes() == before
     key, img = 'other', np.zeros((4, 4), np.uint8)
     assert write_lmdb(str(path), [(key, img)], signature='two', overwrite=True, progress=False) == 1
-    assert list(lmdb_pictures(str(path))) == ['other']
+    assert list(lmdb_images(str(path))) == ['other']
     assert np.array_equal(imfrombytes(read_lmdb(str(path), 'other'), flag='unchanged'), img)
     assert os.listdir(tmp_path) == ['a.lmdb']
     close_lmdb(str(path))
@@ -83,7 +83,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path):
 def _killed(path):
 
     def images():
-        yield from _pictures()
+        yield from _images()
         os._exit(9)  # no clean-up, as kill -9
 
     write_lmdb(path, images(), progress=False)
@@ -105,7 +105,7 @@ def test_overwriting_keeps_the_old_one_when_it_fails(tmp_path):
     _write(path, signature='one')
     with pytest.raises(UsageError, match='no images'):
         write_lmdb(path, [], signature='two', overwrite=True, progress=False)
-    assert len(lmdb_pictures(path)) == 3 and os.listdir(tmp_path) == ['a.lmdb']
+    assert len(lmdb_images(path)) == 3 and os.listdir(tmp_path) == ['a.lmdb']
 
 
 def test_wrong_targets(tmp_path):
@@ -140,7 +140,7 @@ def test_forked_worker_reads_what_the_parent_has_open(tmp_path):
     assert queue.get(timeout=20) == [True, None]
     process.join()
     assert read_lmdb(path, 'pic_0') == code  # the worker's closing did not touch the parent's
-    assert next(_pictures())[1].tolist() == cv2.imdecode(np.frombuffer(code, np.uint8), -1).tolist()
+    assert next(_images())[1].tolist() == cv2.imdecode(np.frombuffer(code, np.uint8), -1).tolist()
     close_lmdb(path)
 
 
@@ -159,5 +159,5 @@ def test_unusable_lmdbs_are_told(tmp_path, fault):
     else:
         path = tmp_path / 'b.lmdb'
     with pytest.raises(UsageError) as error:
-        lmdb_pictures(str(path))
+        lmdb_images(str(path))
     assert str(path) in str(error.value) and '\n' not in str(error.value)

@@ -7,7 +7,7 @@ import torch
 
 import memnet_basicsr  # noqa: F401
 from basicsr.data import build_dataset
-from memnet_basicsr.data.lmdb_preparation import folder_pictures, prepare_lmdb
+from memnet_basicsr.data.lmdb_preparation import folder_images, prepare_lmdb
 from memnet_basicsr.errors import UsageError
 
 
@@ -37,7 +37,7 @@ def _lmdb_opt(roots, **kwargs):
     for kind in ('lq', 'gt', 'mask'):
         prepare_lmdb(
             str(roots / f'{kind}.lmdb'),
-            folder_pictures([str(roots / kind)]),
+            folder_images([str(roots / kind)]),
             'gray' if kind == 'mask' else 'rgb',
             progress=False)
     paths = {f'dataroot_{kind}': str(roots / f'{kind}.lmdb') for kind in ('lq', 'gt', 'mask')}

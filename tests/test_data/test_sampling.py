@@ -129,7 +129,7 @@ def test_stock_epochs_repeat():
     assert torch.equal(flat([epoch])[:, 0], flat([list(plain)])[:, 0])
 
 
-def test_every_picture_comes():
+def test_every_image_comes():
     """No image is left out: each permutation of the dataset is whole, only the last is cut."""
     order = flat(loader(Draws(), ratio=3)([4]))[:, 0]
     assert len(order) == 36

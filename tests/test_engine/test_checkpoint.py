@@ -14,7 +14,7 @@ from memnet_basicsr.engine import checkpoint
 from memnet_basicsr.engine.json_lines import append_line, count_lines, keep_lines
 from memnet_basicsr.engine.random_state import get_random_state, set_random_state
 from memnet_basicsr.errors import UsageError
-from tests.test_engine.tiny_runs import batch, model_options, options, write_options, write_pictures
+from tests.test_engine.tiny_runs import batch, model_options, options, write_images, write_options
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_keep_last(model, tmp_path):
 
 def test_failing_checkpoint_ends_the_run(server, tmp_path):
     """BasicSR only warns; here the run stops, names the file, and goes on from the one before."""
-    write_pictures(tmp_path)
+    write_images(tmp_path)
     write_options(tmp_path, options(datasets__val_2=None))
     assert server.run(tmp_path, hook=['fill_disk', '12.state']) == 1
     log = (tmp_path / 'log').read_text()

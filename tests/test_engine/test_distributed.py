@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from tests.test_engine.fork_server import ROOT, TEST, TRAIN
-from tests.test_engine.tiny_runs import assert_same_run, load, options, read_metrics, write_options, write_pictures
+from tests.test_engine.tiny_runs import assert_same_run, load, options, read_metrics, write_images, write_options
 
 PLAIN = dict(
     network_g={'type': 'TinyNetForTests'},
@@ -82,7 +82,7 @@ def test_two_processes_with_half_the_batch_are_one(server, run_ranks, tmp_path, 
     folders = [tmp_path / v for v in ('one', 'two')]
     for folder, processes in zip(folders, (1, 2)):
         folder.mkdir()
-        write_pictures(folder)
+        write_images(folder)
         opt = options(**common)
         opt['datasets']['train']['batch_size_per_gpu'] = 4 // processes
         if 'network_g' in changes:
@@ -100,7 +100,7 @@ def test_two_processes_with_half_the_batch_are_one(server, run_ranks, tmp_path, 
 @pytest.fixture(scope='session')
 def two_processes(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp('two')
-    write_pictures(folder)
+    write_images(folder)
     write_options(folder, options(**BATCH_NORM))
     return folder
 

@@ -11,8 +11,8 @@ import torch
 from os import path as osp
 
 from memnet_basicsr.engine.stop import StopRequest
-from tests.test_engine.tiny_runs import (assert_same, assert_same_run, load, options, read_metrics, write_options,
-                                         write_pictures)
+from tests.test_engine.tiny_runs import (assert_same, assert_same_run, load, options, read_metrics, write_images,
+                                         write_options)
 
 # saves and validations at the same iterations, and at others; both schedules; with and without average and workers
 VARIANTS = {
@@ -38,7 +38,7 @@ def never_stopped(server, tmp_path_factory):
     folders = {}
     for name, changes in VARIANTS.items():
         folders[name] = tmp_path_factory.mktemp(name)
-        write_pictures(folders[name])
+        write_images(folders[name])
         write_options(folders[name], options(**changes))
         assert server.run(folders[name]) == 0, (folders[name] / 'log').read_text()
     return folders

@@ -4,7 +4,7 @@ import re
 
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.plugin.option_file import check_options
-from tests.test_engine.tiny_runs import options, write_options, write_pictures
+from tests.test_engine.tiny_runs import options, write_images, write_options
 
 ADAM = {'type': 'Adam', 'lr': 1e-3}
 PSNR = {'type': 'calculate_psnr', 'crop_border': 0}
@@ -153,7 +153,7 @@ def test_mistakes_are_named_with_their_place(changes, message):
 
 
 def test_a_run_stops_with_a_line_for_each_mistake_before_data_is_opened(server, tmp_path):
-    write_pictures(tmp_path)
+    write_images(tmp_path)
     (tmp_path / 'pics/train/broken.png').write_bytes(b'no image')
     write_options(tmp_path, options(train__grad_clp={'norm': 1.}, val__ema_decay=0.9))
     assert server.run(tmp_path) == 2
@@ -167,7 +167,7 @@ def test_a_run_stops_with_a_line_for_each_mistake_before_data_is_opened(server, 
 
 
 def test_a_run_that_diverges_ends_in_one_line(server, tmp_path):
-    write_pictures(tmp_path)
+    write_images(tmp_path)
     write_options(
         tmp_path,
         options(

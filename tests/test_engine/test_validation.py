@@ -17,8 +17,8 @@ from memnet_basicsr.engine.stop import StopAsked
 from memnet_basicsr.engine.validation import Validation
 from memnet_basicsr.fast import forms
 from memnet_basicsr.metrics import calculate_lab_error
-from tests.test_engine.tiny_runs import (TinyNetForTests, assert_same, batch, model_options, options, write_options,
-                                         write_pictures)
+from tests.test_engine.tiny_runs import (TinyNetForTests, assert_same, batch, model_options, options, write_images,
+                                         write_options)
 
 PSNR = {'type': 'calculate_psnr', 'crop_border': 0}
 SSIM = {'type': 'calculate_ssim', 'crop_border': 0}
@@ -152,7 +152,7 @@ def test_masks_and_pooling(validate, tmp_path):
     assert [float(v[1]) for v in rows[1:]] == pytest.approx([float(v) for v in single], nan_ok=True)
 
 
-def test_no_picture_has_the_region(validate, tmp_path):
+def test_no_image_has_the_region(validate, tmp_path):
     data = items(channels=3, mask=lambda i, shape: torch.zeros(1, *shape))
     metric = {'type': 'calculate_region_psnr', 'crop_border': 0, 'region': 'shadow'}
     means, model = validate(data, {'psnr': metric})
@@ -163,7 +163,7 @@ def test_no_picture_has_the_region(validate, tmp_path):
     assert model.best_metric_results['v']['psnr']['iter'] == 10
 
 
-def test_pictures_and_panels(validate, tmp_path):
+def test_images_and_panels(validate, tmp_path):
     data = items(2)
     validate(data, save_img=True, save_panel=True)
     folder = tmp_path / 'visualization/v/p1'
@@ -195,7 +195,7 @@ class Board:
         self.scalars[tag, iteration] = value
 
 
-def test_tensorboard_gets_the_first_picture_of_a_set(validate):
+def test_tensorboard_gets_the_first_image_of_a_set(validate):
     data, board = items(channels=3), Board()
     means, _ = validate(data, tb_logger=board)
     assert list(board.images) == [('v/p0', 5)]
@@ -218,7 +218,7 @@ def test_luminance_is_saved_with_chroma(validate, tmp_path):
     assert math.isinf(means['psnr'])  # judged on the luminance
 
 
-def test_a_set_without_clean_pictures_does_not_see_those_of_another(validate):
+def test_a_set_without_clean_images_does_not_see_those_of_another(validate):
     data = [{'lq': v['lq']} for v in items(channels=3)]
     _, model = validate(items(channels=3))
     means, model = validate(data, model=model, set_opt={'metrics': {'niqe': {'type': 'count_images_for_tests'}}})
@@ -320,7 +320,7 @@ def test_progress_bar(validate, capfd):
 def test_test_py_goes_through_the_same_validation(server, tmp_path):
     """BasicSR's unmodified test.py: same figures, files named after the run."""
     from tests.test_engine.fork_server import TEST
-    write_pictures(tmp_path, val=2)
+    write_images(tmp_path, val=2)
     net = TinyNetForTests()
     torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
     opt = options()

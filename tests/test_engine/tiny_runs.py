@@ -27,7 +27,7 @@ class TinyNetForTests(nn.Module):
         return x + self.tail(torch.relu(self.norm(self.head(x))))
 
 
-def write_pictures(folder, train=6, val=3, size=(30, 34), channels=1):
+def write_images(folder, train=6, val=3, size=(30, 34), channels=1):
     """Smooth noise as PNG files below pics/train and pics/val."""
     rng = np.random.RandomState(0)
     for split, count in (('train', train), ('val', val)):

@@ -15,7 +15,7 @@ def test_is_minus_the_metric(to_y):
     assert loss.item() == pytest.approx(-0.5 * psnr, abs=1e-4)
 
 
-def test_equal_pictures_are_finite():
+def test_equal_images_are_finite():
     x = torch.rand(1, 1, 4, 4, requires_grad=True)
     loss = build_loss(dict(type='PSNRLoss', reduction='mean'))(x, x.detach())
     loss.backward()

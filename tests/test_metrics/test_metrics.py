@@ -43,7 +43,7 @@ def test_crop_border(pair, mask, name):
 
 
 @pytest.mark.parametrize('name, perfect', [(v, math.inf if 'psnr' in v else 0 if v == 'lab_error' else 1) for v in ALL])
-def test_perfect_picture(pair, mask, name, perfect):
+def test_perfect_image(pair, mask, name, perfect):
     value = calculate_metric({
         'img': pair[1],
         'img2': pair[1],
@@ -101,7 +101,7 @@ def test_pooling():
 
 
 @pytest.mark.parametrize('preset', ['sid', 'memorynet'])
-def test_pooled_error_is_that_of_the_joined_pictures(pair, mask, preset):
+def test_pooled_error_is_that_of_the_joined_images(pair, mask, preset):
 
     def error(part):
         return calculate_lab_error(pair[0][part], pair[1][part], 0, mask[part], 'shadow', preset)

@@ -96,7 +96,7 @@ def test_contrast_changes_the_restorers_gradient(tmp_path):
     assert not torch.allclose(grads[0.], grads[1.])
 
 
-def test_recording_trains_the_memory_on_clean_pictures_alone(tmp_path):
+def test_recording_trains_the_memory_on_clean_images_alone(tmp_path):
     model = model_of(tmp_path, recording_iter=1)
     before, before_c = snapshot(model.net_g), snapshot(model.net_c)
     model.optimize_parameters(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import memnet_basicsr  # noqa: F401
 from memnet_basicsr.data.lmdb_preparation import sub_image_starts
-from memnet_basicsr.data.lmdb_util import close_lmdb, lmdb_pictures, read_lmdb
+from memnet_basicsr.data.lmdb_util import close_lmdb, lmdb_images, read_lmdb
 from memnet_basicsr.errors import UsageError
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'data_preparation' / 'create_lmdb.py'
@@ -43,7 +43,7 @@ def _args(folder, *more):
 def test_gray_lmdb_of_two_folders_twice(main, folder, capsys):
     main(_args(folder, '--gray', '--expect', '5'))
     target = folder / 'datasets' / 'Set' / 'train_gray.lmdb'
-    assert lmdb_pictures(str(target)) == dict.fromkeys(('a0', 'a1', 'a2', 'b0', 'b1'), (30, 40, 1))
+    assert lmdb_images(str(target)) == dict.fromkeys(('a0', 'a1', 'a2', 'b0', 'b1'), (30, 40, 1))
     img = cv2.imread(str(folder / 'a' / 'a1.png')).astype(float)
     gray = cv2.imdecode(np.frombuffer(read_lmdb(str(target), 'a1'), np.uint8), -1)
     assert np.abs(gray - img @ [.1140, .5870, .2989]).max() <= .5 + 1e-9
@@ -56,14 +56,14 @@ def test_gray_lmdb_of_two_folders_twice(main, folder, capsys):
     with pytest.raises(UsageError, match='--overwrite'):
         main(_args(folder, '--gray'))
     main(_args(folder, '--gray', '--overwrite'))
-    assert len(lmdb_pictures(str(target))) == 6
+    assert len(lmdb_images(str(target))) == 6
     close_lmdb(str(target))
 
 
-def test_sub_images_cover_the_picture(main, folder):
+def test_sub_images_cover_the_image(main, folder):
     main(_args(folder, '--crop-size', '16', '--step', '16'))
     target = str(folder / 'datasets' / 'Set' / 'train_rgb.lmdb')
-    images = lmdb_pictures(target)
+    images = lmdb_images(target)
     assert len(images) == 5 * 2 * 3 and set(images.values()) == {(16, 16, 3)}
     img = cv2.imread(str(folder / 'b' / 'b0.png'))
     last = cv2.imdecode(np.frombuffer(read_lmdb(target, 'b0_s006'), np.uint8), -1)
@@ -77,7 +77,7 @@ def test_starts():
     assert sub_image_starts(30, 40, 7) == [0]
 
 
-def test_wrong_count_damaged_picture_and_same_names_write_nothing(main, folder):
+def test_wrong_count_damaged_image_and_same_names_write_nothing(main, folder):
     with pytest.raises(UsageError, match='5 images instead of 6'):
         main(_args(folder, '--expect', '6'))
     (folder / 'b' / 'b0.png').write_bytes(b'damaged')

@@ -4,8 +4,8 @@ import pytest
 import sys
 from pathlib import Path
 
-from memnet_basicsr.data.image_source import PictureSource
-from memnet_basicsr.data.lmdb_util import lmdb_pictures
+from memnet_basicsr.data.image_source import ImageSource
+from memnet_basicsr.data.lmdb_util import lmdb_images
 from memnet_basicsr.data.motion_blur_util import blur, draw_motion, motion_kernel
 from memnet_basicsr.errors import UsageError
 
@@ -24,7 +24,7 @@ def arguments(tmp_path, monkeypatch):
 
 
 def images(kind):
-    source = PictureSource(f'datasets/Blur/train_{kind}.lmdb', {'type': 'lmdb'})
+    source = ImageSource(f'datasets/Blur/train_{kind}.lmdb', {'type': 'lmdb'})
     return {path: source.read(i) for i, path in enumerate(source.paths)}
 
 
@@ -44,7 +44,7 @@ def test_pairs(arguments, capsys):
 
 def test_first_ones_cropped(arguments):
     prepare_motion_blur.main([*arguments, '--first', '2', '--crop', '21'])
-    assert lmdb_pictures('datasets/Blur/train_lq.lmdb') == dict.fromkeys(('p0', 'p1'), (21, 21, 3))
+    assert lmdb_images('datasets/Blur/train_lq.lmdb') == dict.fromkeys(('p0', 'p1'), (21, 21, 3))
     whole = blur(cv2.imread('sharp/p0.png'), motion_kernel(*draw_motion('p0', 0, 5, 15)))
     np.testing.assert_array_equal(images('lq')['p0'], whole[9:30, 14:35])
 

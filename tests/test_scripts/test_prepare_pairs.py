@@ -8,7 +8,7 @@ from pathlib import Path
 import memnet_basicsr  # noqa: F401
 from basicsr.data import build_dataset
 from basicsr.data.data_util import paired_paths_from_lmdb
-from memnet_basicsr.data.lmdb_util import close_lmdb, lmdb_pictures, read_lmdb
+from memnet_basicsr.data.lmdb_util import close_lmdb, lmdb_images, read_lmdb
 from memnet_basicsr.errors import UsageError
 
 SCRIPTS = Path(__file__).parents[2] / 'scripts' / 'data_preparation'
@@ -32,7 +32,7 @@ def _fill(folder, names, shape=(20, 30, 3), value=None):
 def _run(name, folder, *args):
     _script(name).main(['--input', str(folder / 'in'), '--root', str(folder / 'out'), *args])
     return {
-        str(path.relative_to(folder / 'out')): lmdb_pictures(str(path))
+        str(path.relative_to(folder / 'out')): lmdb_images(str(path))
         for path in sorted((folder / 'out').glob('*/*.lmdb'))
     }
 
@@ -155,7 +155,7 @@ def test_complete_counts_pass_and_others_do_not(tmp_path, monkeypatch):
     script = _script('prepare_raindrop')
     monkeypatch.setitem(script.EXPECTED, 'train', (4, 3))
     script.main(['--input', str(tmp_path / 'in'), '--root', str(tmp_path / 'out')])
-    assert len(lmdb_pictures(str(tmp_path / 'out' / 'RainDrop' / 'train_gt.lmdb'))) == 3
+    assert len(lmdb_images(str(tmp_path / 'out' / 'RainDrop' / 'train_gt.lmdb'))) == 3
 
 
 def test_expected_counts_are_the_published_ones():
