@@ -64,8 +64,9 @@ MEMORYNET_READS = ('stage1_encoder', 'stage1_decoder', 'stage2_encoder', 'stage2
 FIGURES = {
     'memnet.png': (lambda: MemNet(num_feat=8, num_block=3, num_recursion=2), MEMNET, MEMNET_ARROWS,
                    dict(curves=MEMNET_LONG_TERM, legend='long-term memory: each gate sees all earlier blocks')),
-    'memorynet.png': (lambda: MemoryNet(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1), MEMORYNET,
-                      MEMORYNET_ARROWS, dict(marked=('memory', *MEMORYNET_READS), legend='reads from the memory')),
+    'memorynet.png':
+    (lambda: MemoryNet(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1), MEMORYNET, MEMORYNET_ARROWS,
+     dict(marked=('memory', *MEMORYNET_READS), legend='reads from the memory')),
 }
 
 

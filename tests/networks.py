@@ -33,6 +33,8 @@ NETWORKS = {
     dict(MEMORYNET, memory='released'),
     'MemoryNet':
     dict(MEMORYNET, memory='feature', memory_opt=MEMORY),
+    'MemoryNet whole image':
+    dict(MEMORYNET, memory='feature', memory_opt=MEMORY, patches=False),
     'MemoryNet bias':
     dict(MEMORYNET, memory='feature', memory_opt=dict(MEMORY, centred=True), bias=True),
     'MemoryAugmented':

@@ -8,6 +8,7 @@ from .memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, check_leve
 from .mprnet_util import CAB, SAM, Decoder, Encoder, ORSNet, merge_columns, merge_rows, split_columns, split_rows
 from .raw_pixel_memory import RawPixelMemory
 
+QUARTERS = (split_rows, split_columns)
 PLACES = tuple(f'{side}{i}' for side in ('encoder', 'decoder') for i in (1, 2, 3))
 
 
@@ -19,9 +20,8 @@ class MemoryNet(nn.Module):
     Ref: https://arxiv.org/abs/2309.01377. With contrastive learning (MemoryNetModel) the paper calls it CR-MemoryNet.
 
     The stages are those of MPRNet (https://arxiv.org/abs/2102.02808): encoder 1 sees quarters of the image, decoder 1
-    and encoder 2 see halves, and the rest sees the whole image. With ``memory: feature``, stage s reads level s of one
-    memory with its own features. Stage 3 has one resolution: its encoder place is behind its shallow features, its
-    decoder place in front of the last convolution.
+    and encoder 2 halves, and the rest the whole image. With ``memory: feature``, stage s reads level s of one memory.
+    Stage 3 has one resolution: its encoder place is after its shallow features, its decoder place before the tail.
 
     Args:
         num_in_ch (int): Channels of the input, 1 or 3. Default: 3.
@@ -38,11 +38,11 @@ class MemoryNet(nn.Module):
         memory_opt (dict | None): Arguments of HierarchicalMemory, and ``centred`` of MemoryInsertion. Default: None.
         levels (list[str | None]): Level that stages 1, 2 and 3 read from; None for a stage without memory.
             Default: ('part', 'instance', 'semantic').
-        insert (list[str]): Where the stages read: encoder1 to encoder3, decoder1 to decoder3 (the number is the
-            resolution level). Default: ('encoder3', 'decoder3').
+        insert (list[str]): Where the stages read: encoder or decoder level 1 to 3. Default: ('encoder3', 'decoder3').
         chained (bool): Whether reads are chained up to the level, as in the released code. Default: False.
         replace (bool): Whether the read replaces the features, as in the paper, or is added. Default: False.
         reconstruction (bool): Whether to have the layers of :meth:`reconstruct`. Default: False.
+        patches (bool): Stages 1 and 2 see quarters and halves. False (not in the paper): whole image. Default: True.
         supervise (str): Training returns the list [stage 3, stage 2, stage 1] ('all') or 'final'. Default: 'all'.
 
     Raises:
@@ -68,6 +68,7 @@ class MemoryNet(nn.Module):
                  chained=False,
                  replace=False,
                  reconstruction=False,
+                 patches=True,
                  supervise='all'):
         super().__init__()
         if num_in_ch != num_out_ch:
@@ -76,7 +77,7 @@ class MemoryNet(nn.Module):
             raise ValueError(f"supervise must be 'all' or 'final', but received '{supervise}'.")
         if memory not in ('none', 'released', 'feature'):
             raise ValueError(f"memory must be 'none', 'released' or 'feature', but received '{memory}'.")
-        self.supervise = supervise
+        self.supervise, self.patches = supervise, patches
         feats = [num_feat + i * scale_unetfeats for i in range(3)]
         num_ors = num_feat + scale_orsnetfeats
         cab = partial(CAB, kernel_size=kernel_size, reduction=reduction, bias=bias, act=nn.PReLU())
@@ -108,8 +109,7 @@ class MemoryNet(nn.Module):
     def _add_memory(self, memory_opt, levels, insert, feats, num_ors, chained, replace, reconstruction):
         used = [check_level(v) for v in levels if v is not None]
         if not used or len(levels) > 3:
-            raise ValueError(f"levels must name one to three levels, but received {list(levels)}; for no memory, set "
-                             "'memory: none'.")
+            raise ValueError(f"levels must name one to three levels, but received {list(levels)} (or 'memory: none').")
         if not insert or set(insert) - set(PLACES):
             raise ValueError(f'insert must list places out of {", ".join(PLACES)}, but received {list(insert)}.')
         memory_opt = {'top': max(used, key=LEVELS.index), **(memory_opt or {})}
@@ -148,16 +148,16 @@ class MemoryNet(nn.Module):
 
     def stage1(self, x1, x2):
         """Encoder on quarters and decoder on halves -> features and image for stage 2, features to fuse into it."""
-        enc = self.stage1_encoder(self.shallow_feat1(split_columns(split_rows(x1))), read=partial(self.recall, 1))
-        enc = [merge_columns(v) for v in enc]
+        enc = self.stage1_encoder(self.shallow_feat1(self.parts(QUARTERS, x1)), read=partial(self.recall, 1))
+        enc = [self.parts([merge_columns], v) for v in enc]
         dec = self.stage1_decoder(enc, read=partial(self.recall, 1))
-        feat, img = self.sam12(dec[0], split_rows(x2))
-        return feat, merge_rows(img), self.stage2_encoder.fuse(enc, dec)
+        feat, img = self.sam12(dec[0], self.parts([split_rows], x2))
+        return feat, self.parts([merge_rows], img), self.stage2_encoder.fuse(enc, dec)
 
     def stage2(self, feat, x2, x3, fused):
         """Encoder on halves and decoder on the whole image -> features and image for stage 3, features to fuse."""
-        feat = self.concat12(torch.cat([self.shallow_feat2(split_rows(x2)), feat], dim=1))
-        enc = [merge_rows(v) for v in self.stage2_encoder(feat, fused, read=partial(self.recall, 2))]
+        feat = self.concat12(torch.cat([self.shallow_feat2(self.parts([split_rows], x2)), feat], dim=1))
+        enc = [self.parts([merge_rows], v) for v in self.stage2_encoder(feat, fused, read=partial(self.recall, 2))]
         dec = self.stage2_decoder(enc, read=partial(self.recall, 2))
         feat, img = self.sam23(dec[0], x3)
         return feat, img, self.stage3_orsnet.fuse(enc, dec)
@@ -167,6 +167,12 @@ class MemoryNet(nn.Module):
         feat = self.concat23(torch.cat([self.recall(3, 'encoder', self.shallow_feat3(x3)), feat], dim=1))
         feat = self.stage3_orsnet(feat, fused)
         return self.tail(self.recall(3, 'decoder', feat)) + x3
+
+    def parts(self, functions, x):
+        """Split or merge x, unless all stages see the whole image."""
+        for function in functions if self.patches else ():
+            x = function(x)
+        return x
 
     def recall(self, stage, place, x):
         """Features x of a stage, joined with the memory's read if the memory is inserted at this place."""
@@ -185,11 +191,11 @@ class MemoryNet(nn.Module):
         h, w = x.shape[2:]
         read = partial(self.recall, 1)
         with recalling(self):
-            enc = self.stage1_encoder(self.shallow_feat1(split_columns(split_rows(self.pad(x)))), read=read)
+            enc = self.stage1_encoder(self.shallow_feat1(self.parts(QUARTERS, self.pad(x))), read=read)
             first = min(int(v[-1]) for v in self.insertions if v.startswith('stage1'))
-            enc = [merge_columns(v) if i >= first or i == 3 else None for i, v in enumerate(enc, 1)]
+            enc = [self.parts([merge_columns], v) if i >= first or i == 3 else None for i, v in enumerate(enc, 1)]
             dec = self.stage1_decoder(enc, read=read)
-        return merge_rows(self.head(dec[0]))[:, :, :h, :w]
+        return self.parts([merge_rows], self.head(dec[0]))[:, :, :h, :w]
 
     def features(self, x):
         """Features of stage 3, used as an encoder of any image for the contrastive loss.

@@ -72,6 +72,12 @@ class PairedMaskedOptions(ImageDatasetOptions):
     dataroot_mask: str | None = option(None, 'Masks of the same names and sizes.')
     filename_tmpl: str = option('{}', "Name of a degraded image from the clean one's, such as '{}x2'. Folders only.",
                                 pattern=r'^[^{}]*\{\}[^{}]*$')  # yapf: disable
+    clean_prob: float = option(0, 'Share of training samples whose degraded image is the clean one.', phase='train',
+                               ge=0, le=1)  # yapf: disable
+    exposure_jitter: float = option(0, 'Random gain of both images of a training sample, 1 - value to 1 + value.',
+                                    phase='train', ge=0, lt=1)  # yapf: disable
+    color_jitter: float = option(0, 'Random gain of each channel of both images, 1 - value to 1 + value.',
+                                 phase='train', ge=0, lt=1)  # yapf: disable
 
 
 class DegradedImageOptions(ImageDatasetOptions):

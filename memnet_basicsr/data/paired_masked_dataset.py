@@ -1,4 +1,5 @@
 import numpy as np
+import random
 from torch.utils import data
 
 from basicsr.data.transforms import augment
@@ -15,9 +16,9 @@ from .patch_util import random_corner, reflect_pad
 class PairedMaskedDataset(data.Dataset):
     """Degraded and clean pairs, with masks of the degraded region where the dataset has them.
 
-    As BasicSR's PairedImageDataset, and: masks; images smaller than the patch are reflect-padded; images that
-    cannot be read or do not match are named; one LMDB may be open in several datasets. Randomness comes from the
-    global generator ``random``, which the loader seeds per sample.
+    Extends BasicSR's PairedImageDataset: masks; clean samples and gains that both images share; images smaller than the
+    patch are reflect-padded; errors name images that cannot be read or do not match; several datasets may open one LMDB.
+    Randomness comes from the global generator ``random``, which the loader seeds per sample.
 
     Args:
         opt (dict): See :class:`PairedMaskedOptions`.
@@ -66,7 +67,19 @@ class PairedMaskedDataset(data.Dataset):
         top, left = random_corner(padded[0], size)
         patches = [img[top:top + size, left:left + size].copy() for img in padded]
         patches = augment(patches, self.options.use_hflip, self.options.use_rot)
-        return {kind: np.ascontiguousarray(patch) for kind, patch in zip(imgs, patches)}
+        patches = {kind: np.ascontiguousarray(patch) for kind, patch in zip(imgs, patches)}
+        if self.options.exposure_jitter or self.options.color_jitter:
+            gain = self._gain(patches['gt'].shape[2])
+            patches.update((kind, np.clip(patches[kind] * gain, 0, 1)) for kind in ('lq', 'gt'))
+        if self.options.clean_prob and random.random() < self.options.clean_prob:
+            patches['lq'] = patches['gt'].copy()
+        return patches
+
+    def _gain(self, num_channels):
+        """Gain of each channel, float32, drawn from ``random``."""
+        exposure, color = self.options.exposure_jitter, self.options.color_jitter
+        common = random.uniform(1 - exposure, 1 + exposure)
+        return np.float32([common * random.uniform(1 - color, 1 + color) for _ in range(num_channels)])
 
     def _source(self, kind):
         listed = self.options.meta_info_file if kind == 'gt' else None

@@ -201,3 +201,15 @@ def test_wrong_arguments(kwargs, word):
 def test_reconstruction_that_was_not_asked_for():
     with pytest.raises(ValueError, match='reconstruction: true'):
         make().reconstruct(torch.rand(1, 3, 8, 8))
+
+
+def test_seams_where_the_parts_meet_go_with_the_parts():
+    """On an even image, rows beside the middle differ only if the parts are padded there."""
+    differences = []
+    for patches in (True, False):
+        net = bring_to_life(make(patches=patches)).eval()
+        with torch.no_grad():
+            out = net(torch.full((1, 3, 192, 192), 0.5))[0]
+        differences.append([(out[:, 96, 60:80] - out[:, 95, 60:80]).abs().max().item(),
+                            (out[:, 60:80, 96] - out[:, 60:80, 95]).abs().max().item()])  # yapf: disable
+    assert min(differences[0]) > 1e-4 and max(differences[1]) < 1e-6

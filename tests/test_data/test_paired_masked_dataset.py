@@ -121,3 +121,28 @@ def test_wrong_options(roots, opt, words):
     with pytest.raises(UsageError, match=words) as error:
         build_dataset(_opt(roots, **opt))
     assert '\n' not in str(error.value)
+
+
+def test_shared_gains_and_clean_samples(roots):
+    random.seed(0)
+    plain = build_dataset(_opt(roots, 'train', use_hflip=False, use_rot=False))
+    changed = build_dataset(
+        _opt(roots, 'train', use_hflip=False, use_rot=False, exposure_jitter=0.5, color_jitter=0.2, clean_prob=0.25))
+    gains, clean = [], 0
+    for seed in range(60):
+        random.seed(seed)
+        before = plain[0]
+        random.seed(seed)
+        item = changed[0]
+        gain = (item['gt'].flatten(1).sum(1) / before['gt'].flatten(1).sum(1))[:, None, None]
+        gains.append(gain.flatten())
+        is_clean = torch.equal(item['lq'], item['gt'])
+        clean += is_clean
+        assert torch.allclose(item['gt'], before['gt'] * gain, atol=1e-6)
+        assert is_clean or torch.allclose(item['lq'], before['lq'] * gain, atol=1e-6)
+        assert torch.equal(item['mask'], before['mask'])
+    gains = torch.stack(gains)
+    assert 0.5 * 0.8 <= gains.min() < 0.6 and 1.3 < gains.max() <= 1.5 * 1.2
+    assert 0.05 < (gains[:, 0] / gains[:, 1] - 1).abs().mean() < 0.4
+    assert 5 <= clean <= 25
+    assert not torch.equal(build_dataset(_opt(roots))[0]['lq'], build_dataset(_opt(roots))[0]['gt'])
