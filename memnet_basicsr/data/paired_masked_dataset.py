@@ -17,7 +17,7 @@ class PairedMaskedDataset(data.Dataset):
     """Degraded and clean pairs, with masks of the degraded region where the dataset has them.
 
     Extends BasicSR's PairedImageDataset: masks; clean samples and gains that both images share; images smaller than the
-    patch are reflect-padded; errors name images that cannot be read or do not match; several datasets may open one LMDB.
+    patch are reflect-padded; errors name images that cannot be read or do not match; datasets may share an LMDB.
     Randomness comes from the global generator ``random``, which the loader seeds per sample.
 
     Args:

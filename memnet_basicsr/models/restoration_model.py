@@ -146,6 +146,10 @@ class RestorationModel(SRModel):
         return losses
 
     def optimize_parameters(self, current_iter):
+        if self.train_options.fix_norm_iter and current_iter >= self.train_options.fix_norm_iter:
+            for module in self.net_g.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         self.lq, self.gt = self.mixup(self.lq, self.gt)
         losses, done = self.step(self.net_g, (self.lq, self.gt), self.compute_losses, current_iter)
         self.log_dict = self.reduce_loss_dict(losses)

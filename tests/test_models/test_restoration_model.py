@@ -231,6 +231,24 @@ def test_average_holds_buffers_too(tmp_path):
         torch.testing.assert_close(averaged[k].double(), v, rtol=1e-5, atol=1e-6)
 
 
+def test_fixed_norm_trains_what_inference_computes(tmp_path):
+    """From fix_norm_iter on, the loss is that of the network in evaluation mode; statistics stay, scales learn."""
+    opt = dict(network_g={'type': 'TinyNetForTests', 'norm': True}, train__fix_norm_iter=3)
+    model = train(make(tmp_path, **opt), 2)
+    model.net_g.eval()
+    before, sample = copy.deepcopy(weights(model)), batch(3)
+    with torch.no_grad():
+        expected = nn.functional.l1_loss(model.net_g(sample['lq']), sample['gt'])
+    model.net_g.train()
+    train(model, 1, 3)
+    assert model.log_dict['l_pix'] == pytest.approx(expected.item(), rel=1e-5)
+    after = weights(model)
+    assert torch.equal(after['norm.running_mean'], before['norm.running_mean'])
+    assert not torch.equal(after['norm.weight'], before['norm.weight'])
+    free = train(make(tmp_path, **{**opt, 'train__fix_norm_iter': 4}), 3)
+    assert free.log_dict['l_pix'] != pytest.approx(expected.item(), rel=1e-3)
+
+
 def test_average_warms_up(tmp_path):
     model = make(tmp_path, train__ema_decay=0.4, train__ema_warmup=True)
     expected = {k: v.clone() for k, v in weights(model).items()}
