@@ -135,12 +135,3 @@ class MemNet(nn.Module):
     def reconstruct(self, memory, norm):
         """Residual image of one memory block."""
         return self.recon_conv(F.relu(norm(memory)))
-
-    def training_figures(self):
-        """Scalars to log: the ensemble's weights, and the mean norm of each gate's weights for each source."""
-        weights = self.ensemble_weight.tolist() if self.multi_supervised else []
-        figures = {f'ensemble_weight/y{m}': w for m, w in enumerate(weights, 1)}
-        for m, block in enumerate(self.memory_blocks, 1):
-            norms = block.gate.conv.weight.detach().flatten(1).norm(dim=0).view(-1, block.gate.conv.out_channels)
-            figures.update((f'gate_norm/block{m}_source{i}', v.item()) for i, v in enumerate(norms.mean(1)))
-        return figures

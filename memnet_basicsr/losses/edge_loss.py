@@ -1,5 +1,5 @@
 import torch
-from torch import nn
+from torch import nn as nn
 from torch.nn import functional as F
 
 from basicsr.losses.basic_loss import charbonnier_loss
@@ -10,17 +10,17 @@ def laplacian(img):
     """Finest level of the Laplacian pyramid of Burt and Adelson: img - expand(reduce(img)).
 
     With B the separable blur by [.05, .25, .4, .25, .05] (edge pixels repeated), reduce keeps every second pixel of
-    B(img), from the first one on, and expand puts zeros between them and returns 4 B of that.
+    B(img), starting with the first. Expand puts zeros between them and returns 4 B of that.
 
     Args:
         img (Tensor): (N, C, H, W), of any size.
 
     Returns:
-        Tensor: Like ``img``; 0 where the image is constant, but for two pixels along the border, where the repeated
-        pixels of the last blur are not those of a larger image. (Published uses of this loss have it so, too.)
+        Tensor: Like ``img``. It is 0 where the image is constant, except in the two outermost rows and columns, where
+        the last blur repeats edge pixels. Published versions of this loss do the same.
     """
     kernel = torch.tensor([.05, .25, .4, .25, .05], dtype=img.dtype, device=img.device)
-    kernel = torch.outer(kernel, kernel).expand(img.shape[1], 1, 5, 5)
+    kernel = (kernel[:, None] * kernel).expand(img.shape[1], 1, 5, 5)
 
     def blur(x, scale=1):
         return F.conv2d(F.pad(x, (2, 2, 2, 2), mode='replicate'), scale * kernel, groups=x.shape[1])
@@ -34,34 +34,26 @@ def laplacian(img):
 class EdgeLoss(nn.Module):
     """Charbonnier loss between the edges (Laplacians) of two images, mean of sqrt((Lap(x) - Lap(y))^2 + eps^2).
 
-    Multi-Stage Progressive Image Restoration, https://arxiv.org/abs/2102.02808; MemoryNet adds 0.05 times this to the
-    Charbonnier loss of each stage. The Laplacian is that of :func:`laplacian`.
+    Multi-Stage Progressive Image Restoration.
+    Ref: https://arxiv.org/abs/2102.02808. There, 0.05 times this is added to the Charbonnier loss of each stage.
 
     Args:
-        loss_weight (float): Factor of the loss. Default: 1.0.
+        loss_weight (float): Loss weight. Default: 1.0.
         reduction (str): 'none', 'mean' or 'sum'. Default: 'mean'.
-        eps (float): Difference below which the loss is quadratic. BasicSR's CharbonnierLoss takes its square.
-            Default: 1e-3.
+        eps (float): Difference below which the loss is quadratic. CharbonnierLoss takes its square. Default: 1e-3.
 
     Raises:
-        ValueError: An unknown reduction.
+        ValueError: If the reduction is none of these.
     """
 
     def __init__(self, loss_weight=1.0, reduction='mean', eps=1e-3):
         super().__init__()
         if reduction not in ('none', 'mean', 'sum'):
-            raise ValueError(f"EdgeLoss: reduction must be 'none', 'mean' or 'sum', got '{reduction}'")
-        self.loss_weight = loss_weight
-        self.reduction = reduction
-        self.eps = eps
+            raise ValueError(f"EdgeLoss: reduction must be 'none', 'mean' or 'sum', but received {reduction!r}.")
+        self.loss_weight, self.reduction, self.eps = loss_weight, reduction, eps
 
     def forward(self, pred, target, weight=None):
-        """
-        Args:
-            pred (Tensor): (N, C, H, W), any range.
-            target (Tensor): (N, C, H, W).
-            weight (Tensor | None): (N, 1 or C, H, W), weight of each pixel. Default: None.
-        """
-        edges = laplacian(pred - target)  # the Laplacian is linear: one of the difference instead of two
+        """Loss of (N, C, H, W) tensors; ``weight``, (N, 1 or C, H, W), is the weight of each pixel."""
+        edges = laplacian(pred - target)  # The Laplacian is linear.
         return self.loss_weight * charbonnier_loss(
             edges, torch.zeros_like(edges), weight, eps=self.eps**2, reduction=self.reduction)

@@ -1,4 +1,4 @@
-from torch import nn
+from torch import nn as nn
 
 from basicsr.utils.registry import LOSS_REGISTRY
 
@@ -9,52 +9,38 @@ class MultiOutputLoss(nn.Module):
 
     Args:
         losses (list[dict]): Options of the losses, each with its ``type`` and ``loss_weight`` as in ``pixel_opt``.
-        output_weights (list[float] | None): v_k, final output first; None is 1 for each. Default: None.
-        average (bool): Divide by the number of outputs, so that v_k may be left out where all count alike, as in
-            MemNet (alpha = 1 / (M + 1)). Default: False.
+        output_weights (list[float] | None): v_k, final output first. None gives 1 for each. Default: None.
+        average (bool): Divide by the number of outputs. Default: False.
 
     Raises:
-        ValueError: No losses; another number of outputs than weights.
+        ValueError: If there are no losses, or another number of outputs than weights.
     """
 
     def __init__(self, losses, output_weights=None, average=False):
-        from basicsr.losses import build_loss  # not at the top: in BasicSR itself this file is loaded before it exists
+        # Imported here because basicsr.losses imports this file before it defines build_loss.
+        from basicsr.losses import build_loss
 
         super().__init__()
         if not losses:
-            raise ValueError('MultiOutputLoss: losses must list at least one loss')
+            raise ValueError('MultiOutputLoss: losses must list at least one loss.')
         self.losses = nn.ModuleList([build_loss(v) for v in losses])
-        self.names = self._names([v['type'] for v in losses])
-        self.output_weights = output_weights
-        self.average = average
-
-    @staticmethod
-    def _names(types):
-        """Short names for the log: CharbonnierLoss -> charbonnier; a type that comes twice is numbered."""
-        names = [v[:-4].lower() if v.endswith('Loss') else v.lower() for v in types]
-        return [v if names.count(v) == 1 else f'{v}{names[:i].count(v) + 1}' for i, v in enumerate(names)]
+        names = [v['type'].replace('Loss', '').lower() for v in losses]
+        self.names = [v if names.count(v) == 1 else f'{v}{names[:i].count(v) + 1}' for i, v in enumerate(names)]
+        self.output_weights, self.average = output_weights, average
 
     def terms(self, outputs, target, weight=None):
-        """The terms of the sum by name, each over all outputs. Args: as in :meth:`forward`.
-
-        Returns:
-            dict[str, Tensor]: Scalars whose sum is the loss.
-        """
+        """The loss by terms, for logging: short name of each loss -> its sum over the outputs. Args: see forward."""
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        weights = self.weights_of(len(outputs))
+        weights = self.output_weights or [1.0] * len(outputs)
+        if len(weights) != len(outputs):
+            raise ValueError(
+                f'MultiOutputLoss: {len(weights)} output_weights for {len(outputs)} outputs of the network.')
+        scale = 1 / len(outputs) if self.average else 1
         extra = {} if weight is None else {'weight': weight}
         return {
-            name: sum(v * loss(output, target, **extra) for v, output in zip(weights, outputs) if v)
+            name: sum(scale * v * loss(output, target, **extra) for v, output in zip(weights, outputs) if v)
             for name, loss in zip(self.names, self.losses)
         }
-
-    def weights_of(self, num_outputs):
-        """Weight of each output, final output first."""
-        weights = self.output_weights or [1.0] * num_outputs
-        if len(weights) != num_outputs:
-            raise ValueError(
-                f'MultiOutputLoss: {len(weights)} output_weights for {num_outputs} outputs of the network.')
-        return [v / num_outputs for v in weights] if self.average else weights
 
     def forward(self, outputs, target, weight=None):
         """

@@ -1,9 +1,11 @@
+from torch import nn as nn
+from torch.nn import functional as F
+
 from basicsr.utils.registry import LOSS_REGISTRY
-from .multi_output_loss import MultiOutputLoss
 
 
 @LOSS_REGISTRY.register()
-class MultiSupervisedLoss(MultiOutputLoss):
+class MultiSupervisedLoss(nn.Module):
     """Loss of MemNet: A Persistent Memory Network for Image Restoration.
 
     Ref: https://arxiv.org/abs/1708.02209. With the final output y, supervised outputs y_1, ..., y_M, N images in the
@@ -26,20 +28,17 @@ class MultiSupervisedLoss(MultiOutputLoss):
     """
 
     def __init__(self, loss_weight=1.0, alpha=None, reduction='mean'):
+        super().__init__()
         if reduction not in ('mean', 'sum'):
             raise ValueError(f"MultiSupervisedLoss: reduction must be 'mean' or 'sum', but received {reduction!r}.")
         if alpha is not None and not (isinstance(alpha, (int, float)) and 0 <= alpha <= 1):
             raise ValueError(f'MultiSupervisedLoss: alpha must be a number in [0, 1], but received {alpha!r}.')
-        super().__init__([dict(type='MSELoss', loss_weight=loss_weight / 2, reduction=reduction)])
-        self.alpha = alpha
-        self.reduction = reduction
+        self.loss_weight, self.alpha, self.reduction = loss_weight, alpha, reduction
 
-    def weights_of(self, num_outputs):
-        if num_outputs == 1:
-            return [1.0]
-        alpha = 1 / num_outputs if self.alpha is None else self.alpha
-        return [alpha] + [(1 - alpha) / (num_outputs - 1)] * (num_outputs - 1)
-
-    def terms(self, outputs, target, weight=None):
-        terms = super().terms(outputs, target, weight)
-        return {name: v / len(target) for name, v in terms.items()} if self.reduction == 'sum' else terms
+    def forward(self, outputs, target):
+        """Loss of a tensor or of the list [y, y_1, ..., y_M], each like the target, (N, C, H, W)."""
+        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        errors = [F.mse_loss(v, target, reduction=self.reduction) for v in outputs]
+        alpha = 1 / len(errors) if self.alpha is None else self.alpha
+        loss = alpha * errors[0] + (1 - alpha) * sum(errors[1:]) / (len(errors) - 1) if errors[1:] else errors[0]
+        return self.loss_weight * loss / (2 * len(target) if self.reduction == 'sum' else 2)

@@ -14,6 +14,7 @@ from ..engine import checkpoint
 from ..engine.distributed import gather
 from ..engine.json_lines import count_lines, keep_lines
 from ..engine.mixup import MixUp
+from ..engine.network_figures import network_figures
 from ..engine.optim import build_optimizer, build_scheduler, parameter_groups
 from ..engine.options import PathOptions, TrainOptions, ValidationOptions
 from ..engine.random_state import get_random_state, set_random_state
@@ -219,8 +220,7 @@ class RestorationModel(SRModel):
                 except StopAsked as asked:
                     self._leave(current_iter, asked.args[0])
             if tb_logger and name == next(iter(self._validation_sets())):  # once for all sets
-                figures = getattr(self.net_to_validate(), 'training_figures', dict)
-                for key, value in figures().items():
+                for key, value in network_figures(self.net_to_validate()).items():
                     tb_logger.add_scalar(f'figures/{key}', value, current_iter)
             self.validated[name] = current_iter
         if self.pending and not self._missing(self.pending[1]):

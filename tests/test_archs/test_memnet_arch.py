@@ -230,20 +230,3 @@ def test_unshuffle_is_the_network_on_unshuffled_images():
         torch.testing.assert_close(net(x), expected)
         padded = torch.cat([x, x[..., -1:]], 3)
         torch.testing.assert_close(net(torch.cat([padded[..., :7]], 3))[..., :4], net(padded[..., :7])[..., :4])
-
-
-def test_training_figures():
-    net = MemNet(num_feat=2, num_block=2, num_recursion=2)
-    with torch.no_grad():
-        for block in net.memory_blocks:  # channel c has the norm 5 (c + 1)
-            count = block.gate.conv.in_channels
-            block.gate.conv.weight[0, :, 0, 0], block.gate.conv.weight[1, :, 0,
-                                                                       0] = 3 * (torch.arange(count) + 1.), 4 * (
-                                                                           torch.arange(count) + 1.)
-    figures = net.training_figures()
-    assert figures == pytest.approx({'ensemble_weight/y1': 0.5, 'ensemble_weight/y2': 0.5,
-                                     'gate_norm/block1_source0': 7.5, 'gate_norm/block1_source1': 17.5,
-                                     'gate_norm/block1_source2': 27.5, 'gate_norm/block2_source0': 7.5,
-                                     'gate_norm/block2_source1': 17.5, 'gate_norm/block2_source2': 27.5,
-                                     'gate_norm/block2_source3': 37.5})  # yapf: disable
-    assert not any('ensemble' in v for v in MemNet(num_block=1, multi_supervised=False).training_figures())
