@@ -1,4 +1,4 @@
-from torch import nn
+from torch import nn as nn
 
 from basicsr.utils.registry import ARCH_REGISTRY
 

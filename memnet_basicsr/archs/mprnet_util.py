@@ -28,13 +28,7 @@ def merge_columns(x):
 
 
 class ChannelAttention(nn.Module):
-    """Scale each channel by a gate computed from the mean of all channels.
-
-    Args:
-        num_feat (int): Channels of the features.
-        reduction (int): The hidden layer has num_feat // reduction channels.
-        bias (bool): Whether the 1x1 convolutions have a bias.
-    """
+    """Scale each channel by a gate computed from the mean of all channels. Args: see CAB."""
 
     def __init__(self, num_feat, reduction, bias):
         super().__init__()
@@ -53,7 +47,7 @@ class CAB(nn.Module):
     Args:
         num_feat (int): Channels of the features.
         kernel_size (int): Odd kernel size of the two convolutions.
-        reduction (int): See ChannelAttention.
+        reduction (int): The hidden layer of the attention has num_feat // reduction channels.
         bias (bool): Whether the convolutions have a bias.
         act (nn.Module): Activation. The whole network shares one PReLU.
     """
@@ -69,13 +63,7 @@ class CAB(nn.Module):
 
 
 class SAM(nn.Module):
-    """Supervised attention module: the image of a stage, and features gated by that image.
-
-    Args:
-        num_feat (int): Channels of the features.
-        num_out_ch (int): Channels of the image.
-        bias (bool): Whether the 1x1 convolutions have a bias.
-    """
+    """Supervised attention module: the image of a stage, and features gated by that image."""
 
     def __init__(self, num_feat, num_out_ch, bias):
         super().__init__()
@@ -109,7 +97,7 @@ class Encoder(nn.Module):
         feats (list[int]): Channels of the levels.
         cab (callable): ``cab(num_feat)`` builds a block.
         bias (bool): Whether the 1x1 convolutions of the fusion have a bias.
-        fuses (bool): Whether there is a previous stage.
+        fuses (bool): Whether there is a previous stage to fuse.
     """
 
     def __init__(self, feats, cab, bias, fuses):
@@ -135,8 +123,8 @@ class Encoder(nn.Module):
         Args:
             x (Tensor): (N, feats[0], H, W), H and W multiples of 4.
             fused (list[Tensor] | None): Result of :meth:`fuse`. Default: None.
-            read (callable | None): ``read('encoder<level>', features)`` returns the features joined with the memory's
-                read. Default: None.
+            read (callable | None): Applied to the features of each level as ``read('encoder<level>', features)``.
+                Default: None.
 
         Returns:
             list[Tensor]: Features of levels 1 to 3, at 1, 1/2 and 1/4 of the size.
@@ -165,14 +153,9 @@ class Decoder(nn.Module):
         self.up32 = Resample(feats[2], feats[1], 2)
 
     def forward(self, enc, read=None):
-        """Decode the features of the encoder.
+        """Decode the list of the encoder's features to such a list. None at level 1 or 2 cuts that skip connection.
 
-        Args:
-            enc (list[Tensor | None]): Features of levels 1 to 3. None at level 1 or 2 cuts that skip connection.
-            read (callable | None): As in Encoder, with 'decoder<level>'. Default: None.
-
-        Returns:
-            list[Tensor]: Features of levels 1 to 3.
+        ``read`` is applied as in Encoder, with 'decoder<level>'.
         """
         x, out = enc[2], []
         for i in (3, 2, 1):
@@ -201,11 +184,7 @@ class ORB(nn.Module):
 class ORSNet(nn.Module):
     """Original-resolution subnetwork: three ORBs, each followed by the features of one level of stage 2 (CSFF).
 
-    Args:
-        feats (list[int]): Channels of the levels of stage 2.
-        num_ors (int): Channels at the original resolution.
-        num_cab (int): Blocks in each ORB.
-        cab, kernel_size, bias: See CAB.
+    Args: channels ``feats`` of the levels of stage 2, ``num_ors`` of this stage, and ``num_cab`` blocks in each ORB.
     """
 
     def __init__(self, feats, num_ors, num_cab, cab, kernel_size, bias):

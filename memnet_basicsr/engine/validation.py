@@ -12,6 +12,7 @@ from tqdm import tqdm
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite
 from ..atomic_file import replacing
+from ..errors import UsageError
 from ..metrics import mean_of
 from .distributed import gather, share_buffers
 from .images import color_image, error_image, panel, to_image
@@ -107,7 +108,10 @@ class Validation:
             images['mask'] = data['mask'][0, 0].double().numpy() * 255.
         if 'abnormality' in visuals:
             images['abnormality'] = visuals['abnormality'][0, 0].double().numpy()
-        return image, {name: calculate_metric(images, metric.arguments()) for name, metric in self.metrics.items()}
+        try:
+            return image, {name: calculate_metric(images, metric.arguments()) for name, metric in self.metrics.items()}
+        except ValueError as error:
+            raise UsageError(f'val: metrics: {error}') from None
 
     def _show(self, image, visuals, chroma, current_iter, save_img, tb_logger):
         """Write and log images."""

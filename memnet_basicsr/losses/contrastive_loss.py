@@ -1,5 +1,5 @@
 import torch
-from torch import nn
+from torch import nn as nn
 from torch.nn import functional as F
 
 from basicsr.utils.registry import LOSS_REGISTRY
@@ -69,22 +69,21 @@ def _at_least_two(feat):
 class ThreeClassContrastiveLoss(nn.Module):
     """Contrast between restored, clean and degraded images. The formulas are our own.
 
-    MemoryNet (https://arxiv.org/abs/2309.01377) says that restored images are anchors, clean ones positives and
-    degraded ones negatives, and that global and local features of one image should be told to belong together; it
-    gives neither formula nor network. Here an encoder learns the three classes (:func:`class_loss`) and, if asked,
-    which local features belong to an image (:func:`global_local_loss`), while the restorer is trained with
-    :func:`pull_push_loss`. An encoder maps an image to (global (N, D), local (N, D, H, W)); ``ContrastEncoder`` and
-    ``MemoryNet.features`` are such. Train the two in turn, as generator and discriminator are: the encoder on
-    ``encoder(output.detach())``, the restorer with the encoder's parameters frozen.
+    MemoryNet (https://arxiv.org/abs/2309.01377): restored images are anchors, clean ones positives and degraded ones
+    negatives; global and local features of one image belong together. The paper gives neither formula nor network.
+    Here, an encoder learns the three classes (:func:`class_loss`) and which local features belong to an image
+    (:func:`global_local_loss`), while the restorer is trained with :func:`pull_push_loss`. The encoder maps an image to
+    (global (N, D), local (N, D, H, W)), as ``ContrastEncoder`` does. Train the two in turn, as generator and
+    discriminator: the encoder on ``encoder(output.detach())``, the restorer with the encoder's parameters frozen.
 
     Args:
-        restorer_weight (float): Factor of the restorer's term; 0 switches it off. Default: 1.0.
-        encoder_weight (float): Factor of the encoder's class term. Default: 1.0.
-        local_weight (float): Factor of the encoder's global against local term. Default: 0.0.
-        temperature (float): Above 0; the smaller, the more the hardest negative counts. Default: 0.1.
+        restorer_weight (float): Weight of the restorer's term; 0 disables it. Default: 1.0.
+        encoder_weight (float): Weight of the encoder's class term. Default: 1.0.
+        local_weight (float): Weight of the encoder's global against local term. Default: 0.0.
+        temperature (float): Above 0. Smaller values give the hardest negative more weight. Default: 0.1.
 
     Raises:
-        ValueError: A temperature of 0 or less; an encoder's term with a batch of 1.
+        ValueError: If the temperature is 0 or less, or an encoder's term gets a batch of 1.
     """
 
     def __init__(self, restorer_weight=1.0, encoder_weight=1.0, local_weight=0.0, temperature=0.1):

@@ -2,8 +2,6 @@ import numpy as np
 
 from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 from basicsr.utils.registry import METRIC_REGISTRY
-from ..errors import UsageError
-from .regions import crop
 
 
 def to_luma(img, y_range='full'):
@@ -18,10 +16,10 @@ def to_luma(img, y_range='full'):
         ndarray: float64, (H, W, 1); rounded when ``img`` is uint8, as OpenCV and MATLAB do then.
 
     Raises:
-        UsageError: Another range.
+        ValueError: Another range.
     """
     if y_range not in ('full', 'limited'):
-        raise UsageError(f'y_range {y_range!r} is not known; use full or limited')
+        raise ValueError(f'y_range {y_range!r} is not known; use full or limited')
     if img.ndim == 2 or img.shape[2] == 1:
         return img.astype(np.float64).reshape(*img.shape[:2], 1)
     if y_range == 'full':
@@ -49,9 +47,9 @@ def calculate_psnr_luma(img, img2, crop_border, y_range='full', multiple=1, **kw
         float: PSNR in dB.
 
     Raises:
-        UsageError: Another range.
+        ValueError: Another range.
     """
-    return float(calculate_psnr(*_lumas(img, img2, crop_border, y_range, multiple), 0))
+    return float(calculate_psnr(*_lumas(img, img2, y_range, multiple), crop_border))
 
 
 @METRIC_REGISTRY.register()
@@ -69,12 +67,12 @@ def calculate_ssim_luma(img, img2, crop_border, y_range='full', multiple=1, **kw
         float: SSIM, at most 1.
 
     Raises:
-        UsageError: Another range.
+        ValueError: Another range.
     """
-    return float(calculate_ssim(*_lumas(img, img2, crop_border, y_range, multiple), 0))
+    return float(calculate_ssim(*_lumas(img, img2, y_range, multiple), crop_border))
 
 
-def _lumas(img, img2, crop_border, y_range, multiple):
+def _lumas(img, img2, y_range, multiple):
     assert img.shape == img2.shape, f'Image shapes are different: {img.shape}, {img2.shape}.'
     h, w = (v // multiple * multiple for v in img.shape[:2])
-    return [to_luma(v, y_range) for v in crop(crop_border, img[:h, :w], img2[:h, :w])]
+    return [to_luma(v[:h, :w], y_range) for v in (img, img2)]

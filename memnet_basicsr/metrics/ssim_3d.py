@@ -1,8 +1,8 @@
 import cv2
 import numpy as np
 
+from basicsr.utils import crop_border as crop
 from basicsr.utils.registry import METRIC_REGISTRY
-from .regions import crop
 from .ssim_map import as_float, gaussian, ssim_map
 
 
@@ -22,7 +22,7 @@ def calculate_ssim_3d(img, img2, crop_border, **kwargs):
         float: SSIM, at most 1.
     """
     assert img.shape == img2.shape, f'Image shapes are different: {img.shape}, {img2.shape}.'
-    img, img2 = (as_float(v) for v in crop(crop_border, img, img2))
+    img, img2 = (as_float(v) for v in crop([img, img2], crop_border))
     mixing = _channel_window(img.shape[2])
     return float(ssim_map(img, img2, lambda v: gaussian(v, cv2.BORDER_REPLICATE) @ mixing).mean())
 

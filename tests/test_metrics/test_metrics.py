@@ -275,5 +275,5 @@ def test_limited_range_is_that_of_scikit_image(pair):
 def test_luma_is_cut_to_a_multiple(pair):
     a, b = (v[:119, :147] for v in pair)
     assert calculate_psnr_luma(a, b, 0, multiple=4) == calculate_psnr_luma(a[:116, :144], b[:116, :144], 0)
-    with pytest.raises(UsageError, match='limited'):
+    with pytest.raises(ValueError, match='limited'):
         calculate_psnr_luma(a, b, 0, y_range='video')

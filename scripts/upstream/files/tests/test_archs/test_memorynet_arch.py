@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from basicsr.archs.memory_util import LEVELS, HierarchicalMemory
+from basicsr.archs.memorynet_arch import MemoryNet
+from basicsr.archs.mprnet_arch import MPRNet
+
+SMALL = dict(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1)
+
+
+def test_hierarchical_memory():
+    """Test HierarchicalMemory: prototypes of each level, and reads against the formula."""
+
+    memory = HierarchicalMemory(num_feat=4, num_class=3, num_instance=2, num_part=5, threshold=0.1)
+    assert [len(memory.prototypes(v)) for v in LEVELS] == [30, 6, 3]
+    feat = torch.randn(7, 4)
+    for level in LEVELS:
+        prototypes = memory.prototypes(level)
+        cosine = torch.cosine_similarity(feat[:, None], prototypes[None], dim=-1)
+        weight = torch.softmax(cosine / 0.1, dim=-1)
+        weight = torch.where(weight >= torch.clamp(weight.max(dim=-1, keepdim=True)[0], max=0.1), weight, weight * 0)
+        weight = weight / weight.sum(dim=-1, keepdim=True)
+        assert torch.allclose(memory.address(feat, level), weight, atol=1e-6)
+        assert torch.allclose(memory.read(feat, level), weight @ prototypes, atol=1e-5)
+    # a summary lies between its prototypes
+    parts, instances = memory.prototypes('part').view(6, 5, 4), memory.prototypes('instance')
+    assert (parts.min(dim=1)[0] <= instances).all() and (instances <= parts.max(dim=1)[0]).all()
+    with pytest.raises(ValueError):
+        HierarchicalMemory(top='part').prototypes('semantic')
+
+
+def test_memorynet():
+    """Test arch: MemoryNet. It starts as MPRNet, and its memory is trained."""
+
+    torch.manual_seed(0)
+    net = MemoryNet(reconstruction=True, insertion_opt=dict(centred=True), **SMALL)
+    backbone = MPRNet(**SMALL)
+    backbone.load_state_dict(net.state_dict(), strict=False)
+    img = torch.rand((1, 3, 13, 20), dtype=torch.float32)
+    assert torch.allclose(net.eval()(img), backbone.eval()(img))
+    assert net.reconstruct(img).shape == img.shape
+
+    # each parameter gets a gradient, after the first step
+    for param in net.parameters():
+        if not param.any():
+            torch.nn.init.normal_(param)
+    net.train()
+    loss = sum((v - img).abs().mean() for v in net(img)) + ((net.reconstruct(img) - img)**2).mean()
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_memorynet_arguments():
+    """Test arch: MemoryNet with other levels and places, and wrong arguments."""
+
+    img = torch.rand((1, 3, 16, 16), dtype=torch.float32)
+    net = MemoryNet(levels=[None, 'part', 'part'], insert=['encoder1', 'decoder2'], **SMALL)
+    assert sorted(net.insertions) == ['stage2_decoder2', 'stage2_encoder1', 'stage3_decoder', 'stage3_encoder']
+    assert net.eval()(img).shape == img.shape
+    for kwargs in (dict(levels=[None]), dict(levels=['pixel']), dict(insert=[]), dict(insert=['encoder4']),
+                   dict(levels=[None, 'part'], reconstruction=True)):
+        with pytest.raises(ValueError):
+            MemoryNet(**kwargs, **SMALL)

@@ -1,0 +1,57 @@
+import cv2
+import numpy as np
+import pytest
+
+from basicsr.metrics import calculate_metric, calculate_psnr, calculate_ssim
+
+
+@pytest.fixture
+def images():
+    img, noise = [np.random.RandomState(i).randint(0, 256, (33, 46, 3)) for i in (0, 1)]
+    img = cv2.GaussianBlur(img.astype(np.uint8), (0, 0), 3)
+    return dict(img=img, img2=np.clip(img + noise / 10 - 12, 0, 255).astype(np.uint8))
+
+
+def metric(images, metric_type, crop_border=0, **kwargs):
+    return calculate_metric(images, dict(type=metric_type, crop_border=crop_border, **kwargs))
+
+
+def test_luma(images):
+    """Test metrics: calculate_psnr_luma and calculate_ssim_luma against OpenCV's gray images."""
+
+    gray = [cv2.cvtColor(v, cv2.COLOR_BGR2GRAY) for v in images.values()]
+    assert abs(metric(images, 'calculate_psnr_luma') - calculate_psnr(*gray, crop_border=0)) < 0.02
+    gray = [v[:32, :44] for v in gray]
+    assert abs(metric(images, 'calculate_ssim_luma', 2, multiple=4) - calculate_ssim(*gray, crop_border=2)) < 1e-3
+    floats = {k: v.astype(np.float64) for k, v in images.items()}
+    expected = calculate_psnr(images['img'], images['img2'], crop_border=0, test_y_channel=True)
+    assert abs(metric(floats, 'calculate_psnr_luma', y_range='limited') - expected) < 1e-3
+    with pytest.raises(ValueError):
+        metric(images, 'calculate_psnr_luma', y_range='video')
+
+
+def test_ssim_3d(images):
+    """Test metric: calculate_ssim_3d is the SSIM of a gray image that is repeated over the channels."""
+
+    gray = {k: np.repeat(v[..., :1], 3, axis=2) for k, v in images.items()}
+    one = {k: v[..., 0] for k, v in gray.items()}
+    assert abs(metric(gray, 'calculate_ssim_3d') - metric(one, 'calculate_ssim_3d')) < 1e-9
+    # without the border, a gray image has the usual SSIM
+    inner = metric(one, 'calculate_ssim_3d', crop_border=5)
+    assert abs(inner - calculate_ssim(one['img'], one['img2'], crop_border=0)) < 0.05
+    assert metric(dict(img=images['img'], img2=images['img']), 'calculate_ssim_3d') == pytest.approx(1)
+    assert metric(images, 'calculate_ssim_3d') < 1
+
+
+def test_lab_error(images):
+    """Test metric: calculate_lab_error against OpenCV's LAB."""
+
+    lab = [cv2.cvtColor(v.astype(np.float32) / 255, cv2.COLOR_BGR2LAB) for v in images.values()]
+    diff = np.abs(lab[0] - lab[1])
+    assert abs(metric(images, 'calculate_lab_error', white='D65') / diff.sum(-1).mean() - 1) < 0.01
+    rmse = np.sqrt((diff**2).sum(-1).mean())
+    assert abs(metric(images, 'calculate_lab_error', white='D65', power=2) / rmse - 1) < 0.01
+    with pytest.raises(ValueError):
+        metric(images, 'calculate_lab_error', white='D75')
+    with pytest.raises(ValueError):
+        metric({k: v[..., 0] for k, v in images.items()}, 'calculate_lab_error')
