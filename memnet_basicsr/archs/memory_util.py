@@ -91,7 +91,7 @@ class HierarchicalMemory(nn.Module):
         blocks = (num_part, num_instance)[:LEVELS.index(top)]
         self.summaries = nn.ModuleList([Summary(v) if v > 1 else nn.Identity() for v in blocks])
         self.log_temperature = nn.Parameter(torch.full((len(blocks) + 1, ), math.log(temperature)))
-        self.addressings = nn.ModuleList([Addressing(threshold) for _ in range(len(blocks) + 1)])
+        self.addressing = nn.ModuleList([Addressing(threshold) for _ in range(len(blocks) + 1)])
 
     def prototypes(self, level):
         """Prototypes of a level, (N, C)."""
@@ -105,7 +105,7 @@ class HierarchicalMemory(nn.Module):
     def address(self, feat, level):
         """Weights (n, N) of features (n, C) for the prototypes of a level."""
         prototypes, i = self.prototypes(level), LEVELS.index(level)
-        return self.addressings[i](feat, prototypes, self.log_temperature[i].exp())
+        return self.addressing[i](feat, prototypes, self.log_temperature[i].exp())
 
     def read(self, feat, level='part', chained=False):
         """Read from the memory.

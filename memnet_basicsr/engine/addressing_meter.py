@@ -18,7 +18,7 @@ class AddressingMeter:
         self.sums = {}
         self.handles = [
             module.register_forward_hook(lambda module, args, weight, level=level: self._add(level, weight))
-            for level, module in zip(LEVELS, memory.addressings)
+            for level, module in zip(LEVELS, memory.addressing)
         ]
 
     @torch.no_grad()

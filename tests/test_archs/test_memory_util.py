@@ -182,7 +182,7 @@ def test_insertion_without_recall():
         insertion(torch.rand(1, 9, 5), small())
 
 
-def test_meter_on_known_addressings():
+def test_meter_on_known_weights():
     memory = HierarchicalMemory(num_feat=4, num_class=1, num_instance=1, num_part=4, temperature=1e-3, threshold=0.)
     with torch.no_grad():
         memory.weight.copy_(torch.eye(4))

@@ -154,6 +154,6 @@ def test_memory_is_read_by_chunks(monkeypatch):
     expected = memory.read(feat, 'semantic', chained=True)
     memory.__class__ = ChunkedMemory
     monkeypatch.setattr(memorynet_deploy, 'CHUNK', 32)
-    memory.addressings[0].register_forward_hook(lambda module, args, out: lengths.append(len(out)))
+    memory.addressing[0].register_forward_hook(lambda module, args, out: lengths.append(len(out)))
     torch.testing.assert_close(memory.read(feat, 'semantic', chained=True), expected)
     assert lengths == [32, 32, 6]

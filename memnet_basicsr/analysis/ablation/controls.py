@@ -21,7 +21,7 @@ class MemoryNetControl(MemoryNet):
         if frozen:
             self.memory.requires_grad_(False)
         if shuffled:
-            for addressing in self.memory.addressings:
+            for addressing in self.memory.addressing:
                 addressing.register_forward_hook(shuffle)
 
 

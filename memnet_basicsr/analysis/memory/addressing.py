@@ -131,7 +131,7 @@ def _record_insertions(net, memory, size, note):
 
         return hook
 
-    handles = [v.register_forward_hook(record(level)) for level, v in zip(LEVELS, memory.addressings)]
+    handles = [v.register_forward_hook(record(level)) for level, v in zip(LEVELS, memory.addressing)]
     handles += [
         module.register_forward_hook(report(name.removeprefix('insertions.'))) for name, module in net.named_modules()
         if isinstance(module, MemoryInsertion)

@@ -11,8 +11,9 @@ def test_mprnet():
     assert sum(p.numel() for p in MPRNet().parameters()) == 3637249
 
     # model init and forward
-    net = MPRNet(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1)
-    for size in ((16, 24), (13, 9), (3, 5)):
+    torch.manual_seed(0)
+    net = MPRNet(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1, reduction=1)
+    for size in ((3, 5), (13, 9), (16, 24)):
         img = torch.rand((1, 3, *size), dtype=torch.float32)
         output = net.train()(img)
         assert len(output) == 3 and all(v.shape == img.shape for v in output)  # stages 3, 2 and 1

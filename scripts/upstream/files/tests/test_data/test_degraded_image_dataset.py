@@ -39,7 +39,7 @@ def test_items(folder, dataset_type, color, channels):
         item = dataset[index]
         assert item['lq'].shape == item['gt'].shape == (channels, 16, 16)
         assert item['lq'].dtype == item['gt'].dtype == torch.float32
-        assert 0 <= item['gt'].min() and item['gt'].max() <= 1
+        assert item['gt'].min() >= 0 and item['gt'].max() <= 1
         assert not torch.equal(item['lq'], item['gt'])
         assert item['lq_path'] == item['gt_path'] == str(folder / f'{"ab"[index]}.png')
 

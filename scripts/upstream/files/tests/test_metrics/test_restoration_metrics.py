@@ -48,9 +48,9 @@ def test_lab_error(images):
 
     lab = [cv2.cvtColor(v.astype(np.float32) / 255, cv2.COLOR_BGR2LAB) for v in images.values()]
     diff = np.abs(lab[0] - lab[1])
-    assert abs(metric(images, 'calculate_lab_error', white='D65') / diff.sum(-1).mean() - 1) < 0.01
+    assert abs(metric(images, 'calculate_lab_error', white='D65') / diff.sum(-1).mean() - 1) < 0.03
     rmse = np.sqrt((diff**2).sum(-1).mean())
-    assert abs(metric(images, 'calculate_lab_error', white='D65', power=2) / rmse - 1) < 0.01
+    assert abs(metric(images, 'calculate_lab_error', white='D65', power=2) / rmse - 1) < 0.03
     with pytest.raises(ValueError):
         metric(images, 'calculate_lab_error', white='D75')
     with pytest.raises(ValueError):

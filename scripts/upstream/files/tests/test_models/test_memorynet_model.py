@@ -9,7 +9,7 @@ PIXEL = dict(type='MultiOutputLoss', losses=[dict(type='L1Loss')])
 NETWORK = dict(type='MemoryNet', num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1, reconstruction=True)
 
 
-def build(path, **train):
+def build(folder, path=None, **train):
     return build_model(
         dict(
             model_type='MemoryNetModel',
@@ -18,7 +18,7 @@ def build(path, **train):
             dist=False,
             network_g=dict(NETWORK),
             network_c=dict(type='ContrastEncoder', num_feat=4, num_down=2, num_embed=8),
-            path=dict(models=str(path), training_states=str(path), **train.pop('path', {})),
+            path=dict(models=str(folder), training_states=str(folder), **(path or {})),
             train=dict(
                 ema_decay=0.9,
                 optim_g=dict(type='Adam', lr=1e-3),
@@ -37,12 +37,12 @@ def test_memorynet_model(tmp_path):
     model = build(tmp_path, **terms)
     gt = torch.rand((2, 3, 16, 16), dtype=torch.float32)
     model.feed_data(dict(lq=gt + 0.1 * torch.randn_like(gt), gt=gt))
-    before = {k: [p.clone() for p in net.parameters()] for k, net in (('g', model.net_g), ('c', model.net_c))}
+    params = [model.net_g.tail.weight, model.net_g.head.weight, model.net_g.memory.weight, *model.net_c.parameters()]
+    before = [p.clone() for p in params]
     for current_iter in (1, 2):
         model.optimize_parameters(current_iter)
     assert set(model.log_dict) == {'l_pix', 'l_recon', 'l_contrast', 'l_contrast_encoder', 'l_contrast_local'}
-    assert all(not torch.equal(p, q) for p, q in zip(before['g'], model.net_g.parameters()))
-    assert all(not torch.equal(p, q) for p, q in zip(before['c'], model.net_c.parameters()))
+    assert all(not torch.equal(p, q) for p, q in zip(before, params))
     model.test()
     assert model.output.shape == gt.shape
 
