@@ -25,7 +25,7 @@ class MemoryNet(MPRNet):
             Default: ('part', 'instance', 'semantic').
         insert (list[str]): Where the stages read: encoder1 to encoder3, decoder1 to decoder3 (the number is the
             resolution level). Default: ('encoder3', 'decoder3').
-        reconstruction (bool): Whether to have the layers of :meth:`reconstruct`. Default: False.
+        reconstruction (bool): Whether to have the layers of :meth:`reconstruct`, unused in forward. Default: False.
         kwargs: Arguments of MPRNet.
     """
 
