@@ -43,7 +43,7 @@ class MemoryNetModel(RestorationModel):
         """``train:``"""
         reconstruction_opt: dict[str, Any] | None = option(None, 'Loss between `reconstruct(gt)` and gt.')
         contrast_opt: dict[str, Any] | None = option(None, 'ThreeClassContrastiveLoss and its arguments.')
-        optim_c: OptimizerOptions | None = option(None, 'Optimizer of `network_c`.')
+        optim_c: OptimizerOptions | None = option(None, 'Optimizer of `network_c`.', on_resume='free')
         memory_lr_mult: float = option(
             1, 'Factor on the learning rate of the prototypes, gates and temperatures of memories.', gt=0)
         recording_iter: int = option(0, 'First iterations that minimise the reconstruction of clean images alone.',

@@ -78,6 +78,7 @@ def _checking(stock):
             check_launcher(command.launcher)
             check_file(file, is_train)
             opt, args = stock(compat.run_root(root_path), is_train)
+            opt['seed_drawn'] = file.options.get('manual_seed') is None
             if opt['dist']:  # without manual_seed each process has drawn its own
                 opt['manual_seed'] = gather(opt['manual_seed'], opt)[0]
             find_pretrained(opt, args.opt)
@@ -169,6 +170,8 @@ def check_data(opt):
             if dataset_opt['phase'] == 'train' or is_ours(cls):
                 dataset = stock_data.build_dataset(dataset_opt)
             if opt['is_train'] and dataset_opt['phase'] == 'train':
+                opt['num_images'] = len(dataset)
+                opt['batch_size'] = _epoch_size(opt, dataset_opt)[2] * opt['world_size']
                 _check_length(len(dataset), has_seeded_samples(opt, cls), opt, dataset_opt)
 
 
