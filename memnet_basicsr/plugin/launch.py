@@ -24,6 +24,7 @@ from basicsr.utils import options as stock_options
 from basicsr.utils import registry
 from ..data.sampling import EpochSampler, SeededDataset
 from ..engine.distributed import gather
+from ..engine.run_lock import lock_run
 from ..engine.stop import leave_signals_to_parent
 from ..errors import UsageError
 from . import compat
@@ -87,6 +88,7 @@ def _checking(stock):
                     check_data(opt)
                 except UsageError as error:
                     raise UsageError(f'{args.opt}: {error}') from None
+                _lock(opt)
                 _adopt(caller.f_globals, opt)
             return opt, args
         except UsageError as error:
@@ -97,6 +99,16 @@ def _checking(stock):
             sys.exit(2)
 
     return parse_options
+
+
+def _lock(opt):
+    """Lock the folder of a run for its first process; all processes end where it is in use."""
+    fault = None
+    if opt['rank'] == 0:
+        fault = lock_run(opt['path']['experiments_root' if opt['is_train'] else 'results_root'])
+    fault = gather(fault, opt)[0]
+    if fault:
+        raise UsageError(f'name: {opt["name"]}: {fault}')
 
 
 def _adopt(script, opt):

@@ -38,11 +38,12 @@ def check_resume(opt, state, path):
                          'or resume from an earlier state')  # yapf: disable
     if 'options' not in ours:
         return [f'{path} keeps no options, so that changes of the option file are not noticed']
-    changes = [v for v in _changes(ours['options'], opt) if not (v[0] == ('manual_seed', ) and opt.get('seed_drawn'))]
-    changes += [(('datasets', 'train', *place), None, f'{ours[key]} {unit} then, {opt[key]} now')
-                for key, place, unit in (('batch_size', ('batch_size_per_gpu', ), 'samples per iteration of all processes'),
-                                         ('num_images', (), 'images'))
-                if key in opt and ours.get(key, opt[key]) != opt[key]]  # yapf: disable
+    drawn = opt.get('seed_drawn') and {'manual_seed': ours['manual_seed']}
+    changes = _changes(ours['options'], {**opt, **(drawn or {})})
+    for key, place, unit in (('batch_size', ('batch_size_per_gpu', ), 'samples per iteration of all processes'),
+                             ('num_images', (), 'images')):  # yapf: disable
+        if key in opt and ours.get(key, opt[key]) != opt[key]:
+            changes.append((('datasets', 'train', *place), None, f'{ours[key]} {unit} then, {opt[key]} now'))
     allowed = (opt.get('resume') or {}).get('allow_changes', False)
     ends = {
         'stop': '; start a new run from its weights (another name, path: pretrain_network_g)',
@@ -75,37 +76,33 @@ def epoch_length(opt):
 def _changes(old, new):
     """Differences of two runs' options as (place, class, text)."""
     blocks = Blocks(lookup(registry.MODEL_REGISTRY, new['model_type']))
-    outer = {k for k in RunOptions.model_fields if k not in ('name', 'resume')}
-    found = list(_compare({k: old.get(k) for k in outer}, {k: new.get(k) for k in outer}, RunOptions, (), None))
+    outer = [k for k in RunOptions.model_fields if k not in ('name', 'resume')]
+    found = list(_compare(*({k: v.get(k) for k in outer} for v in (old, new)), (RunOptions, )))
     for key in sorted(k for k in old.keys() | new.keys() if k in ('train', *_NO_TRAINING) or k.startswith('network_')):
         cls, kind = getattr(blocks, key, None), 'free' if key in _NO_TRAINING else None
-        found += _compare(old.get(key) or {}, new.get(key) or {}, cls, (key, ), kind)
+        found += _compare(old.get(key) or {}, new.get(key) or {}, (cls, ) if cls else (), (key, ), kind)
     for key in sorted(old['datasets'].keys() | new['datasets'].keys()):
         a, b = (v['datasets'].get(key) or {} for v in (old, new))
-        cls = lookup(registry.DATASET_REGISTRY, b.get('type'))
-        place, known = ('datasets', key), LoaderOptions.model_fields
-        if key != 'train' and not (a and b):
-            found.append((place, 'free', 'is new' if b else 'is not there any more'))
-            continue
-        parts = ((LoaderOptions, lambda k: k in known), (cls and dataset_options(cls), lambda k: k not in known))
-        for part, belongs in parts:
-            found += _compare({k: v for k, v in a.items() if belongs(k)}, {k: v for k, v in b.items() if belongs(k)},
-                              part, place, None if key == 'train' else 'free')  # yapf: disable
+        if a and b:
+            cls = lookup(registry.DATASET_REGISTRY, b['type'])
+            found += _compare(a, b, (LoaderOptions, dataset_options(cls)), ('datasets', key),
+                              None if key == 'train' else 'free')  # yapf: disable
+        else:
+            found.append((('datasets', key), 'free', 'is new' if b else 'is not there any more'))
     return found
 
 
-def _compare(old, new, cls, place, kind):
-    """Differences of two blocks; ``cls`` is their option class or None, ``kind`` the class of the block's options."""
-    fields = cls.model_fields if cls else {}
+def _compare(old, new, classes, place=(), kind=None):
+    """Differences of two blocks; ``classes`` are their option classes, ``kind`` the class of options without marker."""
     for key in sorted(old.keys() | new.keys()):
-        field = fields.get(key)
-        if field and cls.extra(key).get('injected'):
+        cls = next((v for v in classes if key in v.model_fields), None)
+        notes, field = (cls.extra(key), cls.model_fields[key]) if cls else ({}, None)
+        if notes.get('injected'):
             continue
-        own = cls.extra(key).get('on_resume', kind) if field else kind
+        own = notes.get('on_resume', kind)
         a, b = (block.get(key, _default(field, block, key)) for block in (old, new))
         if isinstance(a, dict) and isinstance(b, dict):
-            variants = [v for v in inner_blocks(field.annotation) if v.model_fields] if field else []
-            yield from _compare(a, b, variants[0] if variants else None, (*place, key), own)
+            yield from _compare(a, b, inner_blocks(field.annotation) if field else (), (*place, key), own)
         elif a != b:
             yield (*place, str(key)), own, f'{shown(a)} then, {shown(b)} now'
 

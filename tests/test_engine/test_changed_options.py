@@ -14,7 +14,7 @@ LR = 0.1
 
 
 def trained(optimizer_type, scheduler, steps, **kwargs):
-    """An optimizer and its schedule after some steps, as BasicSR makes them: the first step has no step of the schedule."""
+    """An optimizer and its schedule after some steps; BasicSR steps the schedule before every step but the first."""
     param = torch.nn.Parameter(torch.ones(2))
     optimizer = build_optimizer(optimizer_type, [param], LR, **kwargs)
     schedule = build_scheduler(**scheduler, optimizer=optimizer)
@@ -173,10 +173,10 @@ def test_default_that_is_written_out_is_no_change(resume):
 
 
 def test_changes_are_allowed(resume):
-    """With a smaller batch an epoch is longer, so that counting on in epochs would end the run at once."""
+    """With a smaller batch an epoch is longer: if epochs were counted on, the run would end at once."""
     code, log = resume(**LONGER, datasets__train__batch_size_per_gpu=1, resume={'allow_changes': True})
-    assert code == 0 and 'batch_size_per_gpu: 4 samples per iteration of all processes then, 1 now (no longer the same' \
-        in log, log
+    line = 'batch_size_per_gpu: 4 samples per iteration of all processes then, 1 now (no longer the same run)'
+    assert code == 0 and line in log, log
     assert load(resume.folder, 'training_states/12.state')['epoch'] == 0
 
 
