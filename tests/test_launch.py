@@ -368,6 +368,28 @@ def test_damaged_states_are_skipped_and_the_log_is_written(pipeline, options, tm
     assert re.search(r'Warning: checkpoint .*2\.state .*: an older one is taken', text)
 
 
+def test_stock_model_executes_nothing(pipeline, options, images, tmp_path, monkeypatch):
+    """SRModel reads `pretrain_network_g` itself, and torch can be told to execute what it loads."""
+
+    class Code:
+
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'executed'), )
+
+    paired(options, images, images)
+    options['path']['pretrain_network_g'] = str(tmp_path / 'net.pth')
+    for content, reason in (({'params': Code()}, 'cannot be loaded safely'), ([1], 'holds a list')):
+        torch.save(content, tmp_path / 'net.pth')
+        monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+        with pytest.raises(UsageError, match=rf'net\.pth {reason}'):
+            pipeline(options)
+        assert not (tmp_path / 'executed').exists()
+        log, = (tmp_path / 'experiments' / 'tiny_run').glob('*.log')
+        assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is ignored' in log.read_text()
+        reset_logger()
+        shutil.rmtree(tmp_path / 'experiments')
+
+
 def reset_logger():
     from basicsr.utils import logger
     logger.initialized_logger.clear()

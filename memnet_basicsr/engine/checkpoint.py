@@ -2,7 +2,6 @@
 import numpy as np
 import os
 import pickle
-import tarfile
 import torch
 import zipfile
 import zlib
@@ -38,7 +37,7 @@ def save_whole(obj, path):
 def load(path):
     """Read a ``.pth`` file or training state to the CPU. Nothing in it is executed.
 
-    Files that torch has written since version 1.6 are zip archives; their checksums are verified.
+    Checkpoints are zip archives, whose checksums are verified; only files of torch before 1.6 have none.
 
     Args:
         path (str): The file.
@@ -50,9 +49,10 @@ def load(path):
         UsageError: If it does not exist, is damaged, holds more than tensors and plain values, or is no dictionary.
     """
     try:
-        with open(path, 'rb') as f:
-            _check_container(f, path)
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        if zipfile.is_zipfile(path):
+            _check_archive(path)
+        # not torch.load: BasicSR's models get this function under that name
+        content = torch.serialization.load(path, map_location='cpu', weights_only=True)
     except UsageError:
         raise
     except FileNotFoundError:
@@ -64,31 +64,24 @@ def load(path):
             f'checkpoint {path} cannot be loaded safely: it is damaged, or cannot be read because it holds '
             'more than tensors and plain values') from None
     except Exception as error:  # damaged bytes can make the reader raise anything
-        text = str(error).splitlines() or [type(error).__name__]
-        raise UsageError(f'checkpoint {path} is damaged: {text[0]}') from None
+        text = (str(error) or type(error).__name__).splitlines()[0].split('. ')[0]
+        raise UsageError(f'checkpoint {path} is damaged, or of a format that cannot be loaded safely: {text}') from None
     if not isinstance(content, dict):
         raise UsageError(f'checkpoint {path} holds a {type(content).__name__} instead of a dictionary of tensors')
     return content
 
 
-def _check_container(f, path):
-    """Refuse damaged zip archives, and tar archives, which torch before 2.6 does not read safely."""
-    if zipfile.is_zipfile(f):
-        # torch does not verify the checksums itself, and reads nothing from a record with the attribute of a folder
-        archive = zipfile.ZipFile(f)
+def _check_archive(path):
+    """Refuse damaged zip archives.
+
+    torch does not verify the checksums itself, and reads nothing from a record with the attribute of a folder.
+    """
+    with zipfile.ZipFile(path) as archive:
         folders = [v.filename for v in archive.infolist() if v.external_attr & 0x10]
         wrong = archive.testzip() or next(iter(folders), None)
-        if wrong is not None:
-            raise UsageError(f'checkpoint {path} is damaged: the checksum of {wrong} does not match; copy or download '
-                             'it again')
-        return
-    f.seek(0)
-    try:
-        tarfile.open(fileobj=f, mode='r:').close()
-    except tarfile.TarError:
-        return
-    raise UsageError(f'checkpoint {path} is a tar archive of a very old torch and cannot be loaded safely; load it '
-                     'with torch and save it again')
+    if wrong is not None:
+        raise UsageError(f'checkpoint {path} is damaged: the checksum of {wrong} does not match; copy or download it '
+                         'again')
 
 
 def parameters_of(content, path, param_key=None):

@@ -19,10 +19,12 @@ from functools import partial, update_wrapper, wraps
 
 from basicsr import data as stock_data
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
+from basicsr.models.base_model import BaseModel
 from basicsr.utils import logger as stock_logger
 from basicsr.utils import options as stock_options
 from basicsr.utils import registry
 from ..data.sampling import EpochSampler, SeededDataset
+from ..engine import checkpoint
 from ..engine.distributed import gather
 from ..engine.run_lock import lock_run
 from ..engine.stop import leave_signals_to_parent
@@ -42,6 +44,8 @@ def install():
         stock = getattr(module, name)
         if not hasattr(stock, '__wrapped__'):
             _exchange(name, stock, wrap(stock))
+    if not hasattr(BaseModel.load_network, '__wrapped__'):
+        BaseModel.load_network = _loading_safely(BaseModel.load_network)
 
 
 def _exchange(name, stock, ours):
@@ -125,6 +129,8 @@ def _adopt(script, opt):
         ours = partial(compat.load_resume_state) if opt else compat.resume_without_gpu(stock)
         script['load_resume_state'] = update_wrapper(ours, stock)
     if opt:
+        if os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None):
+            compat.warnings_for_log.append('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is ignored: it would let files run code')
         sys.excepthook = partial(_excepthook, sys.excepthook)
         threading.excepthook = partial(_thread_excepthook, threading.excepthook)
 
@@ -162,6 +168,22 @@ def _reporting(stock):
         return f'{stock()}\n{compat.report() if current_run else compat.report_to_strangers()}'
 
     return get_env_info
+
+
+# ---- load_network ---------------------------------------------------------------------------------------------------
+
+
+def _loading_safely(stock):
+    """BasicSR's models read weights as ours do: nothing is executed, checksums are verified, mistakes are one line."""
+
+    @wraps(stock)
+    def load_network(self, *args, **kwargs):
+        if current_run == {}:
+            return stock(self, *args, **kwargs)
+        with compat.pretend(torch, load=lambda path, **how: checkpoint.load(path)):
+            return stock(self, *args, **kwargs)
+
+    return load_network
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
