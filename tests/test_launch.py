@@ -275,6 +275,20 @@ def test_faults_of_a_data_set_are_found_before_anything_is_written(refused, opti
     refused(options, 'one level')
 
 
+def test_results_of_validation_images(refused, options, images, tmp_path):
+    """Metrics that crop the whole image, and images whose results would overwrite each other."""
+    options['datasets']['val'] = validation_set(options)
+    options['val']['metrics'] = {'psnr': {'type': 'calculate_psnr', 'crop_border': 12}}
+    refused(options,
+            r'datasets: val: metrics: psnr: crop_border: 12 leaves nothing of image .*p00\.png, 24 x 24 pixels')
+    folder = tmp_path / 'images'
+    shutil.copytree(images, folder)
+    shutil.copy(folder / 'p03.png', folder / 'p03.bmp')
+    options['datasets']['val']['dataroot_gt'] = str(folder)
+    options['val']['metrics']['psnr']['crop_border'] = 11
+    refused(options, r'datasets: val: .*p03\.bmp and .*p03\.png have the same name')
+
+
 @pytest.mark.parametrize('stock', [False, True], ids=['ours', 'stock'])
 def test_too_small_for_one_batch(refused, pipeline, options, images, tmp_path, stock):
     """11 images, batch 16: BasicSR would end at once and normally, with an untrained network."""

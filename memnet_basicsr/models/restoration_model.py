@@ -83,8 +83,6 @@ class RestorationModel(SRModel):
         if options and options.channels_last:
             net = net.to(memory_format=torch.channels_last)
         if options and options.sync_batchnorm and self.opt['dist']:
-            if self.device.type == 'cpu':
-                raise UsageError('train: sync_batchnorm: torch has it on GPUs only; leave it out on the CPU')
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         if options and options.compile:
             net.compile(**({'backend': options.compile} if isinstance(options.compile, str) else {}))

@@ -16,6 +16,7 @@ import sys
 import threading
 import torch
 from functools import partial, update_wrapper, wraps
+from os import path as osp
 
 from basicsr import data as stock_data
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
@@ -28,6 +29,7 @@ from ..engine import checkpoint
 from ..engine.distributed import gather
 from ..engine.run_lock import lock_run
 from ..engine.stop import leave_signals_to_parent
+from ..engine.validation import check_crop_border
 from ..errors import UsageError
 from . import compat
 from .option_file import check_file, check_launcher, find_pretrained, override, read_option_file
@@ -80,8 +82,8 @@ def _checking(stock):
                     _adopt(caller.f_globals, {})
                 return opt, args
             override(file, command.force_yml)
-            check_launcher(command.launcher)
             check_file(file, is_train)
+            check_launcher(command.launcher, file)
             opt, args = stock(compat.run_root(root_path), is_train)
             opt['seed_drawn'] = file.options.get('manual_seed') is None
             if opt['dist']:  # without manual_seed each process has drawn its own
@@ -199,7 +201,7 @@ def check_data(opt):
         UsageError: A set cannot be opened, or the training set is too small for one batch or for the run (row 21).
     """
     with compat.pretend(stock_logger, initialized_logger={'basicsr': True}):  # silent: there is no log file yet
-        for dataset_opt in opt['datasets'].values():
+        for phase, dataset_opt in opt['datasets'].items():
             cls = registry.DATASET_REGISTRY.get(dataset_opt['type'])
             if dataset_opt['phase'] == 'train' or is_ours(cls):
                 dataset = stock_data.build_dataset(dataset_opt)
@@ -207,6 +209,25 @@ def check_data(opt):
                 opt['num_images'] = len(dataset)
                 opt['batch_size'] = _epoch_size(opt, dataset_opt)[2] * opt['world_size']
                 _check_length(len(dataset), has_seeded_samples(opt, cls), opt, dataset_opt)
+            elif is_ours(cls):
+                try:
+                    _check_validation_set(dataset, dataset_opt, opt)
+                except UsageError as error:
+                    raise UsageError(f'datasets: {phase}: {error}') from None
+
+
+def _check_validation_set(dataset, dataset_opt, opt):
+    """Check that images have names of their own, and that metrics leave something of the first one."""
+    paths = dataset.source.paths if hasattr(dataset, 'source') else []
+    names = {}
+    for path in paths:
+        other = names.setdefault(osp.splitext(path)[0], path)
+        if other != path:
+            raise UsageError(f'{other} and {path} have the same name, under which results are written; rename one')
+    metrics = dataset_opt.get('metrics') or (opt.get('val') or {}).get('metrics')
+    if metrics:
+        item = dataset[0]
+        check_crop_border(metrics, item['lq'].shape[-2:], item['lq_path'])
 
 
 def _epoch_size(opt, dataset_opt):

@@ -133,7 +133,7 @@ def test_tar_archives_of_old_torch_are_refused(tmp_path):
     (tmp_path / 'x').write_bytes(b'pickle')
     with tarfile.open(tmp_path / 'a.pth', 'w') as f:
         f.add(tmp_path / 'x', 'pickle')
-    with pytest.raises(UsageError, match='of a format that cannot be loaded safely: .* legacy .tar format$'):
+    with pytest.raises(UsageError, match=r'of a format that cannot be loaded safely: .* legacy \.tar format$'):
         checkpoint.load(str(tmp_path / 'a.pth'))
 
 

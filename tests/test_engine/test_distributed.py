@@ -222,7 +222,7 @@ def test_a_bad_loss_in_one_process_skips_the_step_in_all(run_ranks, tmp_path, tw
 def test_sync_batchnorm_needs_gpus(run_ranks, tmp_path, two_processes):
     os.symlink(two_processes / 'pics', tmp_path / 'pics')
     write_options(tmp_path, options(**BATCH_NORM, train__sync_batchnorm=True))
-    assert run_ranks(tmp_path) == [1, 1]
+    assert run_ranks(tmp_path) == [2, 2]
     line = 'train: sync_batchnorm: torch has it on GPUs only'
     assert line in (tmp_path / 'log0').read_text().splitlines()[-1]
 
