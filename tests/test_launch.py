@@ -299,6 +299,25 @@ def test_too_small_for_one_batch(refused, pipeline, options, images, tmp_path, s
     assert '11 image' in message and 'dataset_enlarge_ratio to 2' in message
 
 
+def test_short_epochs_with_workers(pipeline, options, images, tmp_path):
+    """BasicSR starts its workers anew every epoch; those of our datasets stay."""
+    logs = tmp_path / 'experiments' / 'tiny_run'
+    options['datasets']['train'].update(num_worker_per_gpu=1)
+    options['train']['total_iter'] = 13
+    pipeline(options)
+    assert 'persistent_workers' not in next(logs.glob('*.log')).read_text()
+    reset_logger()
+    paired(options, images, images)
+    options['name'] = 'stock'
+    options['datasets']['train'].update(num_worker_per_gpu=1, dataset_enlarge_ratio=10)
+    options['train']['total_iter'] = 40
+    pipeline(options)
+    log = next((logs.parent / 'stock').glob('*.log')).read_text()
+    # 110 samples in batches of 4
+    assert 'an epoch has 28 iterations only' in log
+    assert 'persistent_workers: true, or dataset_enlarge_ratio to 80' in log
+
+
 def test_too_small_for_the_epochs(refused, pipeline, options, images, tmp_path):
     """11 images, batch 4: with stock classes BasicSR would end at iteration 30 of 40. The remedy helps."""
     paired(options, images, images)

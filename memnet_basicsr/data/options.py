@@ -20,9 +20,12 @@ class LoaderOptions(Block):
     batch_size_per_gpu: int = option(1, 'Samples of a batch.', on_resume='free', phase='train', needed='train', ge=1)
     num_worker_per_gpu: int = option(
         0, 'Processes that prepare samples.', on_resume='free', phase='train', needed='train', ge=0)
-    dataset_enlarge_ratio: float = option(
-        1, 'Times that an epoch passes the dataset; new workers start every epoch.', phase='train', gt=0)
-    persistent_workers: bool = option(False, 'Keep the workers between epochs.', on_resume='free', phase='train')
+    dataset_enlarge_ratio: float = option(1, 'Times that an epoch passes the dataset.', phase='train', gt=0)
+    persistent_workers: bool | None = option(
+        None,
+        'Keep the workers between epochs. Default: true with our models and datasets.',
+        on_resume='free',
+        phase='train')
     prefetch_mode: Literal['cpu', 'cuda'] | None = option(
         None, 'Prefetch in a thread, or to the GPU.', on_resume='free')
     num_prefetch_queue: int = option(1, 'Batches that `prefetch_mode: cpu` keeps.', on_resume='free', ge=1)

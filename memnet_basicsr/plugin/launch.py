@@ -35,6 +35,8 @@ from . import compat
 from .option_file import check_file, check_launcher, find_pretrained, override, read_option_file
 from .strangers import is_ours, uses_plugin
 
+# iterations of an epoch below which the start of workers shows
+MIN_EPOCH = 200
 # options of the run in this process: None before one starts, an empty dict if it uses nothing of this package
 current_run = None
 
@@ -248,7 +250,13 @@ def _check_length(length, seeded, opt, dataset_opt):
     if seeded:  # EpochSampler's epochs have the number of iterations that BasicSR counts
         return
     total_iter = int(opt['train']['total_iter'])
-    epochs = math.ceil(total_iter / math.ceil(length * ratio / (batch_size * world_size))) + 1
+    epoch = math.ceil(length * ratio / (batch_size * world_size))
+    if dataset_opt['num_worker_per_gpu'] and not dataset_opt.get('persistent_workers') \
+            and epoch < min(MIN_EPOCH, total_iter):  # yapf: disable
+        compat.warnings_for_log.append(
+            f'datasets: train: an epoch has {epoch} iterations only and every epoch starts new workers: set '
+            f'persistent_workers: true, or dataset_enlarge_ratio to {ratio * math.ceil(MIN_EPOCH / epoch):g}')
+    epochs = math.ceil(total_iter / epoch) + 1
     done = epochs * (math.ceil(length * ratio / world_size) // loader_batch_size)
     if done < total_iter:
         raise UsageError(f'datasets: train: the last incomplete batch of each epoch is dropped, so that training would '
@@ -284,7 +292,9 @@ def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, 
     sampler = EpochSampler(sampler, ratio, batch_size, loader_batch_size, seed, start)
     run_opt['iters_per_epoch'] = sampler.num_iter
     # workers prefetch anyway; BasicSR's prefetching thread would share this process's generators
-    dataset_opt = {**dataset_opt, 'prefetch_mode': None}
+    persistent = dataset_opt.get('persistent_workers')
+    persistent = dataset_opt['num_worker_per_gpu'] > 0 if persistent is None else persistent
+    dataset_opt = {**dataset_opt, 'prefetch_mode': None, 'persistent_workers': persistent}
     loader = stock(SeededDataset(dataset), dataset_opt, num_gpu, dist, sampler, seed)
     loader.generator = torch.Generator()  # else each epoch's start draws from the network's generator
     atexit.unregister(_end_workers)
