@@ -54,8 +54,22 @@ if __name__ == '__main__':
             ['memnet = _memnet_basicsr_command:main', 'memnet-restore = _memnet_basicsr_command:restore']
         },
         install_requires=[
-            'torch>=2.1', 'torchvision', 'basicsr>=1.4.2', 'mmengine', 'lmdb', 'opencv-python', 'numpy', 'pyyaml',
-            'matplotlib', 'scipy', 'tabulate', 'tqdm', 'packaging', 'safetensors', 'PyWavelets', 'pydantic>=2.5'
+            'torch>=2.6',  # before, torch.load(weights_only=True) can be made to execute code (CVE-2025-32434)
+            'torchvision',
+            'basicsr>=1.4.2',
+            'mmengine',
+            'lmdb',
+            'opencv-python',
+            'numpy',
+            'pyyaml',
+            'matplotlib',
+            'scipy',
+            'tabulate',
+            'tqdm',
+            'packaging',
+            'safetensors',
+            'PyWavelets',
+            'pydantic>=2.5'
         ],
         extras_require={
             'analysis': ['scikit-learn'],  # t-SNE

@@ -10,7 +10,7 @@ from typing import Literal, get_args, get_origin
 from .errors import UsageError, near
 
 
-def option(default, meaning, *, unit=None, phase=None, needed=None, injected=False, **limits):
+def option(default, meaning, *, unit=None, phase=None, needed=None, injected=False, on_resume=None, **limits):
     """Declare an option.
 
     Args:
@@ -21,12 +21,15 @@ def option(default, meaning, *, unit=None, phase=None, needed=None, injected=Fal
         needed (str | None): 'train', 'test' or 'always': option files must give it, since BasicSR reads it without a
             default. Default: None.
         injected (bool): BasicSR adds it after reading the file; option files may not. Default: False.
+        on_resume (str | None): What happens if it differs from the option of the state that is resumed: 'free' takes
+            effect; 'stop' cannot be changed; None needs ``resume: allow_changes: true``. Counts for a block's options
+            too. Default: None.
         limits: Limits as in ``pydantic.Field``: ge, gt, le, lt, min_length, max_length, pattern.
 
     Returns:
         FieldInfo: Value for the attribute of a :class:`Block`.
     """
-    extra = dict(unit=unit, phase=phase, needed=needed, injected=injected)
+    extra = dict(unit=unit, phase=phase, needed=needed, injected=injected, on_resume=on_resume)
     return Field(default, description=meaning, json_schema_extra={k: v for k, v in extra.items() if v}, **limits)
 
 
@@ -117,7 +120,7 @@ class Block(BaseModel):
 
     @classmethod
     def extra(cls, key):
-        """What :func:`option` noted about an option besides its type: unit, phase, needed, injected."""
+        """What :func:`option` noted about an option besides its type: unit, phase, needed, injected, on_resume."""
         return cls.model_fields[key].json_schema_extra or {}
 
     @classmethod

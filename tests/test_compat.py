@@ -269,7 +269,8 @@ def run(tmp_path, monkeypatch):
         torch.save(dict(params=dict(weight=weight.data)), root / 'models' / f'net_g_{i}.pth')
     (tmp_path / 'elsewhere').mkdir()
     monkeypatch.chdir(tmp_path / 'elsewhere')
-    return dict(name='a', auto_resume=False, manual_seed=0, network_g={}, root_path=str(tmp_path),
+    return dict(name='a', auto_resume=False, manual_seed=0, network_g={}, train={'total_iter': 99},
+                root_path=str(tmp_path),
                 path=dict(models=str(root / 'models'), training_states=str(root / 'training_states')))  # yapf: disable
 
 

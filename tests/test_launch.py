@@ -275,6 +275,20 @@ def test_faults_of_a_data_set_are_found_before_anything_is_written(refused, opti
     refused(options, 'one level')
 
 
+def test_results_of_validation_images(refused, options, images, tmp_path):
+    """Metrics that crop the whole image, and images whose results would overwrite each other."""
+    options['datasets']['val'] = validation_set(options)
+    options['val']['metrics'] = {'psnr': {'type': 'calculate_psnr', 'crop_border': 12}}
+    refused(options,
+            r'datasets: val: metrics: psnr: crop_border: 12 leaves nothing of image .*p00\.png, 24 x 24 pixels')
+    folder = tmp_path / 'images'
+    shutil.copytree(images, folder)
+    shutil.copy(folder / 'p03.png', folder / 'p03.bmp')
+    options['datasets']['val']['dataroot_gt'] = str(folder)
+    options['val']['metrics']['psnr']['crop_border'] = 11
+    refused(options, r'datasets: val: .*p03\.bmp and .*p03\.png have the same name')
+
+
 @pytest.mark.parametrize('stock', [False, True], ids=['ours', 'stock'])
 def test_too_small_for_one_batch(refused, pipeline, options, images, tmp_path, stock):
     """11 images, batch 16: BasicSR would end at once and normally, with an untrained network."""
@@ -283,6 +297,25 @@ def test_too_small_for_one_batch(refused, pipeline, options, images, tmp_path, s
     options['datasets']['train']['batch_size_per_gpu'] = 16
     message = refused(options, 'too few for one batch of 16')
     assert '11 image' in message and 'dataset_enlarge_ratio to 2' in message
+
+
+def test_short_epochs_with_workers(pipeline, options, images, tmp_path):
+    """BasicSR starts its workers anew every epoch; those of our datasets stay."""
+    logs = tmp_path / 'experiments' / 'tiny_run'
+    options['datasets']['train'].update(num_worker_per_gpu=1)
+    options['train']['total_iter'] = 13
+    pipeline(options)
+    assert 'persistent_workers' not in next(logs.glob('*.log')).read_text()
+    reset_logger()
+    paired(options, images, images)
+    options['name'] = 'stock'
+    options['datasets']['train'].update(num_worker_per_gpu=1, dataset_enlarge_ratio=10)
+    options['train']['total_iter'] = 40
+    pipeline(options)
+    log = next((logs.parent / 'stock').glob('*.log')).read_text()
+    # 110 samples in batches of 4
+    assert 'an epoch has 28 iterations only' in log
+    assert 'persistent_workers: true, or dataset_enlarge_ratio to 80' in log
 
 
 def test_too_small_for_the_epochs(refused, pipeline, options, images, tmp_path):
@@ -366,6 +399,28 @@ def test_damaged_states_are_skipped_and_the_log_is_written(pipeline, options, tm
     text = log.read_text()
     assert 'Resuming training from epoch: 0, iter: 1' in text
     assert re.search(r'Warning: checkpoint .*2\.state .*: an older one is taken', text)
+
+
+def test_stock_model_executes_nothing(pipeline, options, images, tmp_path, monkeypatch):
+    """SRModel reads `pretrain_network_g` itself, and torch can be told to execute what it loads."""
+
+    class Code:
+
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'executed'), )
+
+    paired(options, images, images)
+    options['path']['pretrain_network_g'] = str(tmp_path / 'net.pth')
+    for content, reason in (({'params': Code()}, 'cannot be loaded safely'), ([1], 'holds a list')):
+        torch.save(content, tmp_path / 'net.pth')
+        monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+        with pytest.raises(UsageError, match=rf'net\.pth {reason}'):
+            pipeline(options)
+        assert not (tmp_path / 'executed').exists()
+        log, = (tmp_path / 'experiments' / 'tiny_run').glob('*.log')
+        assert 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is ignored' in log.read_text()
+        reset_logger()
+        shutil.rmtree(tmp_path / 'experiments')
 
 
 def reset_logger():

@@ -17,14 +17,19 @@ class IOBackendOptions(Block):
 
 class LoaderOptions(Block):
     """Options that BasicSR's loader reads for every dataset."""
-    batch_size_per_gpu: int = option(1, 'Samples of a batch.', phase='train', needed='train', ge=1)
-    num_worker_per_gpu: int = option(0, 'Processes that prepare samples.', phase='train', needed='train', ge=0)
-    dataset_enlarge_ratio: float = option(
-        1, 'Times that an epoch passes the dataset; new workers start every epoch.', phase='train', gt=0)
-    persistent_workers: bool = option(False, 'Keep the workers between epochs.', phase='train')
-    prefetch_mode: Literal['cpu', 'cuda'] | None = option(None, 'Prefetch in a thread, or to the GPU.')
-    num_prefetch_queue: int = option(1, 'Batches that `prefetch_mode: cpu` keeps.', ge=1)
-    pin_memory: bool = option(False, 'Copy batches to page-locked memory.')
+    batch_size_per_gpu: int = option(1, 'Samples of a batch.', on_resume='free', phase='train', needed='train', ge=1)
+    num_worker_per_gpu: int = option(
+        0, 'Processes that prepare samples.', on_resume='free', phase='train', needed='train', ge=0)
+    dataset_enlarge_ratio: float = option(1, 'Times that an epoch passes the dataset.', phase='train', gt=0)
+    persistent_workers: bool | None = option(
+        None,
+        'Keep the workers between epochs. Default: true with our models and datasets.',
+        on_resume='free',
+        phase='train')
+    prefetch_mode: Literal['cpu', 'cuda'] | None = option(
+        None, 'Prefetch in a thread, or to the GPU.', on_resume='free')
+    num_prefetch_queue: int = option(1, 'Batches that `prefetch_mode: cpu` keeps.', on_resume='free', ge=1)
+    pin_memory: bool = option(False, 'Copy batches to page-locked memory.', on_resume='free')
 
     def rules(self):
         if self.prefetch_mode == 'cuda' and not self.pin_memory:
@@ -35,7 +40,7 @@ class LoaderOptions(Block):
 
 class DatasetOptions(Block):
     """Options of every dataset."""
-    name: str | int = option('', 'Name in the log and in messages.', needed='always')
+    name: str | int = option('', 'Name in the log and in messages.', needed='always', on_resume='free')
     type: str = option('', 'Registered dataset, such as `NoisyImageDataset`.')
     phase: Literal['train', 'val', 'test'] = option(
         'train', 'Set by BasicSR from the name of the block.', injected=True)

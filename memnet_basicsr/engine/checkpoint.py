@@ -2,9 +2,9 @@
 import numpy as np
 import os
 import pickle
-import tarfile
 import torch
 import zipfile
+import zlib
 from os import path as osp
 
 from ..atomic_file import replacing
@@ -37,7 +37,7 @@ def save_whole(obj, path):
 def load(path):
     """Read a ``.pth`` file or training state to the CPU. Nothing in it is executed.
 
-    Files that torch has written since version 1.6 are zip archives; their checksums are verified.
+    Checkpoints are zip archives, whose checksums are verified; only files of torch before 1.6 have none.
 
     Args:
         path (str): The file.
@@ -49,9 +49,10 @@ def load(path):
         UsageError: If it does not exist, is damaged, holds more than tensors and plain values, or is no dictionary.
     """
     try:
-        with open(path, 'rb') as f:
-            _check_container(f, path)
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        if zipfile.is_zipfile(path):
+            _check_archive(path)
+        # not torch.load: BasicSR's models get this function under that name
+        content = torch.serialization.load(path, map_location='cpu', weights_only=True)
     except UsageError:
         raise
     except FileNotFoundError:
@@ -63,31 +64,24 @@ def load(path):
             f'checkpoint {path} cannot be loaded safely: it is damaged, or cannot be read because it holds '
             'more than tensors and plain values') from None
     except Exception as error:  # damaged bytes can make the reader raise anything
-        text = str(error).splitlines() or [type(error).__name__]
-        raise UsageError(f'checkpoint {path} is damaged: {text[0]}') from None
+        text = (str(error) or type(error).__name__).splitlines()[0].split('. ')[0]
+        raise UsageError(f'checkpoint {path} is damaged, or of a format that cannot be loaded safely: {text}') from None
     if not isinstance(content, dict):
         raise UsageError(f'checkpoint {path} holds a {type(content).__name__} instead of a dictionary of tensors')
     return content
 
 
-def _check_container(f, path):
-    """Refuse damaged zip archives, and tar archives, which torch before 2.6 does not read safely."""
-    if zipfile.is_zipfile(f):
-        # torch does not verify the checksums itself, and reads nothing from a record with the attribute of a folder
-        archive = zipfile.ZipFile(f)
+def _check_archive(path):
+    """Refuse damaged zip archives.
+
+    torch does not verify the checksums itself, and reads nothing from a record with the attribute of a folder.
+    """
+    with zipfile.ZipFile(path) as archive:
         folders = [v.filename for v in archive.infolist() if v.external_attr & 0x10]
         wrong = archive.testzip() or next(iter(folders), None)
-        if wrong is not None:
-            raise UsageError(f'checkpoint {path} is damaged: the checksum of {wrong} does not match; copy or download '
-                             'it again')
-        return
-    f.seek(0)
-    try:
-        tarfile.open(fileobj=f, mode='r:').close()
-    except tarfile.TarError:
-        return
-    raise UsageError(f'checkpoint {path} is a tar archive of a very old torch and cannot be loaded safely; load it '
-                     'with torch and save it again')
+    if wrong is not None:
+        raise UsageError(f'checkpoint {path} is damaged: the checksum of {wrong} does not match; copy or download it '
+                         'again')
 
 
 def parameters_of(content, path, param_key=None):
@@ -113,27 +107,67 @@ def parameters_of(content, path, param_key=None):
     return {k.removeprefix('module.'): v for k, v in params.items()}
 
 
+def load_state(opt, path):
+    """Read a training state, and check it and the networks that belong to it.
+
+    Args:
+        opt (dict): Options of the run.
+        path (str): The state.
+
+    Returns:
+        dict: Its content.
+
+    Raises:
+        UsageError: The state or a network is missing or damaged, or has other content.
+    """
+    state = load(path)
+    for key, kind in (('epoch', int), ('iter', int), ('optimizers', list), ('schedulers', list)):
+        if not isinstance(state.get(key), kind):
+            raise UsageError(f'{path} is no training state: it has no {key} (it has {few(state) or "nothing"})')
+    saved = state.get('memnet_basicsr', {}).get('networks', {})
+    ignored = opt['path'].get('ignore_resume_networks') or ()
+    for label in (key.replace('network_', 'net_') for key in opt if key.startswith('network_') and key not in ignored):
+        network = network_path(opt, label, state['iter'])
+        parameters_of(load(network), network)
+        if label in saved and saved[label] != _fingerprint(network):
+            raise UsageError(f'checkpoint {network} is not the one that was saved with {path}')
+    return state
+
+
 def newest_state(opt):
-    """The newest training state of a run that can be loaded, its networks included.
+    """Find the newest training state of a run that can be loaded, its networks included.
 
     Args:
         opt (dict): Options of the run.
 
     Returns:
-        tuple[str | None, list[str]]: Path of the state, and what is wrong with each newer one, which was skipped.
+        tuple[str | None, dict | None, list[str]]: Path and content of the state, None if the run has none, and what is
+            wrong with each newer one, which was skipped.
+
+    Raises:
+        UsageError: There are states, but none can be loaded.
     """
     folder = opt['path']['training_states']
-    labels = [key.replace('network_', 'net_') for key in opt if key.startswith('network_')]
     skipped = []
     for iteration in sorted(saved_iterations(folder), reverse=True):
         path = osp.join(folder, f'{iteration}.state')
         try:
-            for part in [path] + [network_path(opt, label, iteration) for label in labels]:
-                load(part)
-            return path, skipped
+            return path, load_state(opt, path), skipped
         except UsageError as error:
             skipped.append(f'{error}: an older one is taken')
-    return None, skipped
+    if skipped:
+        reason = skipped[0].removesuffix(': an older one is taken')
+        raise UsageError(f'{folder}: none of the {len(skipped)} training states can be resumed; the newest: {reason}; '
+                         'start without --auto_resume to begin a new run')
+    return None, None, skipped
+
+
+def _fingerprint(path):
+    """Number that tells checkpoints apart, from the checksums in the archive; None for an older format."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return zlib.crc32(repr([(v.filename, v.CRC) for v in archive.infolist()]).encode())
 
 
 def saved_iterations(folder):
@@ -154,10 +188,17 @@ def write_networks(opt, networks, current_iter):
         opt (dict): Options of the run.
         networks (dict[str, dict[str, nn.Module]]): Label -> name of its parameters -> network, not wrapped.
         current_iter (int): Iteration, -1 for the latest.
+
+    Returns:
+        dict[str, int]: Label -> fingerprint of the file, for the training state.
     """
+    fingerprints = {}
     for label, nets in networks.items():
         weights = {key: {k: v.cpu() for k, v in net.state_dict().items()} for key, net in nets.items()}
-        save_whole(weights, network_path(opt, label, current_iter))
+        path = network_path(opt, label, current_iter)
+        save_whole(weights, path)
+        fingerprints[label] = _fingerprint(path)
+    return fingerprints
 
 
 def write_state(opt, state, labels, keep_last=None):

@@ -2,6 +2,7 @@
 import inspect
 import math
 import torch
+import warnings
 from torch.optim.lr_scheduler import LRScheduler
 
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
@@ -75,6 +76,10 @@ SCHEDULERS = {
     'TrueCosineAnnealingLR': WarmupCosineLR,  # NAFNet's name
     'WarmupCosineLR': WarmupCosineLR,
 }
+
+# entries of parameter groups that torch adds from version to version
+_NO_HYPERPARAMETERS = ('initial_lr', 'foreach', 'maximize', 'capturable', 'differentiable', 'fused',
+                       'decoupled_weight_decay')  # yapf: disable
 
 _UNFIT = {
     'LBFGS': 'evaluates the loss several times in one step',
@@ -152,6 +157,51 @@ def parameter_groups(net, bias_lr_mult, lr):
         dict(params=[p for p in params if id(p) not in biases]),
         dict(params=[p for p in params if id(p) in biases], lr=lr * bias_lr_mult)
     ]
+
+
+def resume_optimizer(optimizer, state):
+    """Load the moments of a saved optimizer; hyperparameters are those of the option file, the learning rate is saved.
+
+    Args:
+        optimizer (Optimizer): Optimizer of the run, as it was built.
+        state (dict): Its ``state_dict`` in a training state.
+
+    Raises:
+        UsageError: The state is of another optimizer, or of other groups of parameters.
+    """
+    own = [{k: v for k, v in group.items() if k not in ('params', 'lr')} for group in optimizer.param_groups]
+    saved = {k for group in state['param_groups'] for k in group}
+    missing = [k for k in own[0] if k not in saved and k not in _NO_HYPERPARAMETERS]
+    try:
+        if missing:
+            raise ValueError(f'it has no {missing[0]}')
+        optimizer.load_state_dict(state)
+    except ValueError as error:
+        raise UsageError(f'the training state does not fit optimizer {type(optimizer).__name__} ({error}); start a new '
+                         'run from its weights (another name, path: pretrain_network_g)') from None
+    for group, hyperparameters in zip(optimizer.param_groups, own):
+        group.update(hyperparameters)
+
+
+def resume_scheduler(scheduler, state):
+    """Go on with a schedule, or with the schedule of the option file at the same iteration if that is another one.
+
+    Args:
+        scheduler (LRScheduler): Schedule of the run, as it was built; its optimizer has been resumed.
+        state (dict): ``state_dict`` of the schedule in a training state.
+    """
+    own = scheduler.state_dict()
+    fixed = [{k: v for k, v in value.items() if k[0] != '_' and k not in ('last_epoch', 'verbose')}
+             for value in (own, state)]  # yapf: disable
+    if fixed[0] == fixed[1]:
+        scheduler.load_state_dict(state)
+        return
+    for group, lr in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr()):
+        group['lr'] = lr
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the optimizer made its steps before the state was saved
+        for _ in range(state['last_epoch'] - scheduler.last_epoch):  # some schedules have no closed form
+            scheduler.step()
 
 
 def _find(name, known, place):

@@ -13,7 +13,7 @@ class StockOptimizerOptions(Block):
     model_config = ConfigDict(extra='allow')
     supported: ClassVar[tuple | None] = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
 
-    type: str = option(..., 'Class of `torch.optim`.')
+    type: str = option(..., 'Class of `torch.optim`.', on_resume='stop')
     lr: float = option(..., 'Learning rate.', gt=0)
     weight_decay: float | None = option(None, "Weight decay. Default: the class's.", ge=0)
     betas: list[float] | None = option(None, "Averaging factors. Default: the class's.", min_length=2, max_length=2)
@@ -56,7 +56,7 @@ class OptimizerOptions(StockOptimizerOptions):
     """An optimizer of ``torch.optim``, or Muon. It may be given any argument of its class; common ones stand here."""
     supported: ClassVar[tuple | None] = None
 
-    type: str = option(..., 'Class of `torch.optim`, or `Muon`.')
+    type: str = option(..., 'Class of `torch.optim`, or `Muon`.', on_resume='stop')
     bias_lr_mult: float = option(1, 'Factor on the learning rate of the biases of convolutions.', ge=0)
     muon_lr_mult: float | None = option(None, 'Factor on `lr` for the Muon steps (Muon). Default: 10.', ge=0)
 
@@ -163,7 +163,8 @@ class TrainStepOptions(Block):
     accumulate: int = option(1, 'Parts in which a batch passes the network; gradients are averaged.', ge=1)
     grad_clip: ClipOptions | None = option(None, 'Clip gradients: `{norm: c}`, `{value: c}` or `{adjustable: c}`.')
     use_grad_clip: bool = option(False, "NAFNet's and Restormer's spelling of `grad_clip: {norm: 0.01}`.")
-    nonfinite_patience: int = option(10, 'Steps in a row that are not finite before the run stops.', ge=1)
+    nonfinite_patience: int = option(
+        10, 'Steps in a row that are not finite before the run stops.', on_resume='free', ge=1)
 
     def rules(self):
         if self.grad_clip is not None and self.use_grad_clip:
@@ -185,11 +186,11 @@ class MixUpOptions(Block):
 
 class StockTrainOptions(Block):
     """``train:`` as BasicSR's SRModel reads it."""
-    optim_g: StockOptimizerOptions = option(..., 'Optimizer of `network_g`.')
-    scheduler: StockScheduler = option(..., 'Learning rate schedule.')
-    total_iter: int = option(..., 'Iterations of the run.', unit='iterations', ge=1)
+    optim_g: StockOptimizerOptions = option(..., 'Optimizer of `network_g`.', on_resume='free')
+    scheduler: StockScheduler = option(..., 'Learning rate schedule.', on_resume='free')
+    total_iter: int = option(..., 'Iterations of the run.', unit='iterations', on_resume='free', ge=1)
     warmup_iter: int = option(-1, "BasicSR's linear warm-up, on top of the schedule; -1 for none.", unit='iterations',
-                              ge=-1)  # yapf: disable
+                              on_resume='free', ge=-1)  # yapf: disable
     pixel_opt: dict[str, Any] | None = option(None, 'Loss on the output: `type` and its arguments.')
     perceptual_opt: dict[str, Any] | None = option(None, "BasicSR's PerceptualLoss: `type` and its arguments.")
     ema_decay: float = option(0, 'Decay of the averaged network; 0 for none.', ge=0, lt=1)
@@ -208,16 +209,19 @@ class StockTrainOptions(Block):
 
 class TrainOptions(StockTrainOptions, TrainStepOptions, MixUpOptions):
     """``train:`` of :class:`memnet_basicsr.models.restoration_model.RestorationModel`."""
-    optim_g: OptimizerOptions = option(..., 'Optimizer of `network_g`.')
-    scheduler: AnyScheduler = option(..., 'Learning rate schedule.')
+    optim_g: OptimizerOptions = option(..., 'Optimizer of `network_g`.', on_resume='free')
+    scheduler: AnyScheduler = option(..., 'Learning rate schedule.', on_resume='free')
     ema_warmup: bool = option(False, 'Limit the decay to (1 + iter) / (10 + iter), for runs of some 1000 iterations.')
-    channels_last: bool = option(False, 'Memory format of the network.')
-    compile: bool | str = option(False, '`torch.compile` the network; a text names the backend.')
-    recompute: bool = option(False, 'Blocks of MemoryNet save less and recompute it in the backward pass.')
-    fix_norm_iter: int | None = option(None, 'Iteration from which BatchNorm keeps its running statistics, as in inference;'
-                                       ' its scale and bias go on learning.', unit='iterations', ge=1)  # yapf: disable
+    channels_last: bool = option(False, 'Memory format of the network.', on_resume='free')
+    compile: bool | str = option(False, '`torch.compile` the network; a text names the backend.', on_resume='free')
+    recompute: bool = option(
+        False, 'Blocks of MemoryNet save less and recompute it in the backward pass.', on_resume='free')
+    fix_norm_iter: int | None = option(
+        None, 'Iteration from which BatchNorm keeps its running statistics, as in inference; its scale and bias go on '
+        'learning.', unit='iterations', on_resume='free', ge=1)  # yapf: disable
     sync_batchnorm: bool = option(False, 'BatchNorm statistics over all processes (GPUs only).')
-    keep_last: int | None = option(None, 'Training states to keep, with their networks; `~` keeps all.', ge=1)
+    keep_last: int | None = option(
+        None, 'Training states to keep, with their networks; `~` keeps all.', on_resume='free', ge=1)
 
     def rules(self):
         yield from super().rules()
@@ -298,15 +302,24 @@ class PathOptions(Block):
     ignore_resume_networks: list[str] | None = option(None, 'Networks that are not loaded when resuming.')
 
 
+class ResumeOptions(Block):
+    """``resume:``"""
+    allow_changes: bool = option(False, 'Resume although options differ that make the run another one (data, network).')
+
+
 class RunOptions(Block):
     """Options outside of any block."""
-    name: str = option(..., 'Name of the run and of its folder.')
+    name: str = option(..., 'Name of the run and of its folder.', on_resume='free')
     model_type: str = option(..., 'Registered model, such as `RestorationModel`.')
     scale: int = option(1, 'Scale of super-resolution; BasicSR copies it to the datasets.', ge=1)
-    num_gpu: Annotated[int, Field(ge=0)] | Literal['auto'] = option(..., 'GPUs to use; 0 for the CPU, `auto` for all.')
+    num_gpu: Annotated[int, Field(ge=0)] | Literal['auto'] = option(...,
+                                                                    'GPUs to use; 0 for the CPU, `auto` for all.',
+                                                                    on_resume='free')
     manual_seed: int | None = option(None, 'Seed of the run; `~` draws one.', ge=0, le=2**32 - 1024)
-    dist_params: dict[str, Any] | None = option(None, 'Arguments of the launcher `slurm`.')
-    find_unused_parameters: bool = option(False, 'DistributedDataParallel: look for parameters without gradient.')
+    dist_params: dict[str, Any] | None = option(None, 'Arguments of the launcher `slurm`.', on_resume='free')
+    find_unused_parameters: bool = option(False, 'DistributedDataParallel: look for parameters without gradient.',
+                                          on_resume='free')  # yapf: disable
+    resume: ResumeOptions | None = option(None, 'How a run is resumed.', on_resume='free')
 
     def rules(self):
         if not self.name.strip() or self.name in ('.', '..') or any(c in '/\\:*?"<>|' or ord(c) < 32

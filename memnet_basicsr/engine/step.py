@@ -30,10 +30,7 @@ class TrainStep:
         self.accumulate = opt.accumulate
         self.clip = opt.grad_clip.given() if opt.grad_clip else {'norm': 0.01} if opt.use_grad_clip else {}
         self.patience = opt.nonfinite_patience
-        # torch before 2.3 scales on GPUs only
-        scaler = getattr(torch.amp, 'GradScaler', None)
-        enabled = self.dtype is torch.float16
-        self.scaler = scaler(device.type, enabled=enabled) if scaler else torch.cuda.amp.GradScaler(enabled=enabled)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
         self.parameters = [p for group in optimizer.param_groups for p in group['params']]
         self.skipped = 0  # in all
         self.skipped_in_a_row = 0

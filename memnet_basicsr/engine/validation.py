@@ -5,6 +5,7 @@ The one loop of BasicSR that is replaced: it has no hooks for float metrics, mas
 import csv
 import io
 import math
+import os
 import torch
 from os import path as osp
 from tqdm import tqdm
@@ -19,6 +20,24 @@ from .images import color_image, error_image, panel, to_image
 from .json_lines import append_line
 from .options import PerSetOptions
 from .stop import StopAsked
+
+
+def check_crop_border(metrics, size, image):
+    """Check that metrics do not crop all of an image.
+
+    Args:
+        metrics (dict[str, dict]): Name of a metric -> its arguments.
+        size (tuple[int]): Height and width of the image.
+        image (str): Its name, for the message.
+
+    Raises:
+        UsageError: Nothing is left of the image.
+    """
+    for name, arguments in metrics.items():
+        border = arguments.get('crop_border', 0)
+        if 2 * border >= min(size):
+            raise UsageError(f'metrics: {name}: crop_border: {border} leaves nothing of image {image}, {size[0]} x '
+                             f'{size[1]} pixels; lower it')  # yapf: disable
 
 
 class Validation:
@@ -97,7 +116,7 @@ class Validation:
         model.feed_data(data)
         model.test()
         visuals = model.get_current_visuals()
-        image = osp.splitext(osp.basename(data['lq_path'][0]))[0]
+        image = self._image_name(data['lq_path'][0])
         if tb_logger or save_img or self.options.save_panel:
             self._show(image, visuals, data.get('chroma'), current_iter, save_img, tb_logger)
         quantize = self.options.quantize
@@ -108,10 +127,13 @@ class Validation:
             images['mask'] = data['mask'][0, 0].double().numpy() * 255.
         if 'abnormality' in visuals:
             images['abnormality'] = visuals['abnormality'][0, 0].double().numpy()
+        arguments = {name: metric.arguments() for name, metric in self.metrics.items()}
+        check_crop_border(arguments, images['img'].shape[:2], image)
         try:
-            return image, {name: calculate_metric(images, metric.arguments()) for name, metric in self.metrics.items()}
-        except ValueError as error:
-            raise UsageError(f'val: metrics: {error}') from None
+            return image, {name: calculate_metric(images, v) for name, v in arguments.items()}
+        except (AssertionError, ValueError, RuntimeError) as error:  # images that a metric does not take
+            text = (str(error) or type(error).__name__).splitlines()[0]
+            raise UsageError(f'dataset {self.name}: metrics: image {image}: {text}') from None
 
     def _show(self, image, visuals, chroma, current_iter, save_img, tb_logger):
         """Write and log images."""
@@ -132,6 +154,16 @@ class Validation:
             if 'abnormality' in visuals:
                 shown.append(to_image(visuals['abnormality']))
             imwrite(panel(shown), f'{osp.splitext(path)[0]}_panel.png')
+
+    def _image_name(self, path):
+        """Name of an image in results, which tells apart images of one name in several folders."""
+        opt = self.dataset.opt
+        root = osp.join(opt.get('dataroot_lq') or opt.get('dataroot_gt') or '', '')
+        if root and path.startswith(root):
+            path = path[len(root):]
+        elif (opt.get('io_backend') or {}).get('type') != 'lmdb':  # keys of an LMDB hold the folders below it
+            path = osp.basename(path)
+        return osp.splitext(path)[0].replace(os.sep, '_')
 
     def _image_path(self, image, current_iter):
         folder = self.opt['path']['visualization']

@@ -43,7 +43,7 @@ class MemoryNetModel(RestorationModel):
         """``train:``"""
         reconstruction_opt: dict[str, Any] | None = option(None, 'Loss between `reconstruct(gt)` and gt.')
         contrast_opt: dict[str, Any] | None = option(None, 'ThreeClassContrastiveLoss and its arguments.')
-        optim_c: OptimizerOptions | None = option(None, 'Optimizer of `network_c`.')
+        optim_c: OptimizerOptions | None = option(None, 'Optimizer of `network_c`.', on_resume='free')
         memory_lr_mult: float = option(
             1, 'Factor on the learning rate of the prototypes, gates and temperatures of memories.', gt=0)
         recording_iter: int = option(0, 'First iterations that minimise the reconstruction of clean images alone.',
@@ -178,6 +178,12 @@ class MemoryNetModel(RestorationModel):
             feats = [encoder(image) for image in images]
         return [tuple(v.float() for v in feat) for feat in feats]
 
+    def _contrast_terms(self, feats, role):
+        try:
+            return self.cri_contrast(*feats, role=role)
+        except ValueError as error:
+            raise UsageError(f'train: contrast_opt: {error}') from None
+
     def _contrast(self, restored, gt, lq):
         """The restorer's term, through an encoder that it cannot bend; with the network's own stage also its terms."""
         own_stage = self.net_c is None
@@ -186,16 +192,17 @@ class MemoryNetModel(RestorationModel):
             feats = [self._encode(restored)[0]]
             with torch.no_grad():
                 feats += self._encode(gt, lq)
-        terms = self.cri_contrast(*feats, role='restorer')
+        terms = self._contrast_terms(feats, 'restorer')
         if own_stage:
-            terms.update(self.cri_contrast(*self._encode(restored.detach(), gt, lq), role='encoder'))
+            terms.update(self._contrast_terms(self._encode(restored.detach(), gt, lq), 'encoder'))
         return {f'l_{name}': value for name, value in terms.items()}
 
     def _train_encoder(self, current_iter):
         """One step of ``network_c`` on the images of the last step."""
         restored = self.output[0] if isinstance(self.output, list) else self.output
         size = len(restored)  # with accumulation the last part
-        terms = self.cri_contrast(*self._encode(restored.detach(), self.gt[-size:], self.lq[-size:]), role='encoder')
+        feats = self._encode(restored.detach(), self.gt[-size:], self.lq[-size:])
+        terms = self._contrast_terms(feats, 'encoder')
         if not terms:
             return OrderedDict()
         losses = OrderedDict((f'l_{name}', value) for name, value in terms.items())

@@ -15,8 +15,8 @@ from ..engine.distributed import gather
 from ..engine.json_lines import count_lines, keep_lines
 from ..engine.mixup import MixUp
 from ..engine.network_figures import network_figures
-from ..engine.optim import build_optimizer, build_scheduler, parameter_groups
-from ..engine.options import PathOptions, TrainOptions, ValidationOptions
+from ..engine.optim import build_optimizer, build_scheduler, parameter_groups, resume_optimizer, resume_scheduler
+from ..engine.options import PathOptions, RunOptions, TrainOptions, ValidationOptions
 from ..engine.random_state import get_random_state, set_random_state
 from ..engine.speed import SpeedMeter, peak_memory
 from ..engine.step import TrainStep
@@ -84,8 +84,6 @@ class RestorationModel(SRModel):
         if options and options.channels_last:
             net = net.to(memory_format=torch.channels_last)
         if options and options.sync_batchnorm and self.opt['dist']:
-            if self.device.type == 'cpu':
-                raise UsageError('train: sync_batchnorm: torch has it on GPUs only; leave it out on the CPU')
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         if options and options.compile:
             net.compile(**({'backend': options.compile} if isinstance(options.compile, str) else {}))
@@ -273,12 +271,14 @@ class RestorationModel(SRModel):
             if self.opt['rank'] == 0:
                 networks = {label: {key: self.get_bare_model(net) for key, net in nets.items()}
                             for label, nets in self.networks().items()}  # yapf: disable
-                checkpoint.write_networks(self.opt, networks, current_iter)
+                fingerprints = checkpoint.write_networks(self.opt, networks, current_iter)
             if self.opt['rank'] == 0 and current_iter != -1:
-                checkpoint.write_state(self.opt, self._state(epoch, current_iter, random_states), list(networks),
-                                       self.train_options.keep_last)  # yapf: disable
+                state = self._state(epoch, current_iter, random_states)
+                state['memnet_basicsr']['networks'] = fingerprints
+                checkpoint.write_state(self.opt, state, list(networks), self.train_options.keep_last)
 
     def _state(self, epoch, current_iter, random_states):
+        kept = ('datasets', 'train', 'val', 'logger', *RunOptions.model_fields)
         return {
             'epoch': epoch,
             'iter': current_iter,
@@ -292,6 +292,14 @@ class RestorationModel(SRModel):
                 'validated': self.validated,
                 'due': self._missing(current_iter),
                 'metrics_lines': count_lines(self._metrics_path()),
+                'options': {
+                    k: v
+                    for k, v in self.opt.items() if k in kept or k.startswith('network_')
+                },
+                **{
+                    key: self.opt[key]
+                    for key in ('batch_size', 'num_images') if key in self.opt
+                },
             }
         }
 
@@ -299,7 +307,14 @@ class RestorationModel(SRModel):
         return osp.join(self.opt['path']['log'], 'metrics.jsonl')
 
     def resume_training(self, resume_state):
-        super().resume_training(resume_state)
+        optimizers, schedulers = resume_state['optimizers'], resume_state['schedulers']
+        if len(optimizers) != len(self.optimizers) or len(schedulers) != len(self.schedulers):
+            raise UsageError(f'the training state is of {len(optimizers)} optimizer(s), the run has '
+                             f'{len(self.optimizers)}; start a new run from its weights (path: pretrain_network_g)')
+        for optimizer, saved in zip(self.optimizers, optimizers):
+            resume_optimizer(optimizer, saved)
+        for scheduler, saved in zip(self.schedulers, schedulers):
+            resume_scheduler(scheduler, saved)
         ours = resume_state.get('memnet_basicsr')
         logger = get_root_logger()
         if ours is None:

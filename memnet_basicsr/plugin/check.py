@@ -13,11 +13,11 @@ from basicsr.utils import registry
 from ..data.options import LoaderOptions
 from ..engine.options import StockValOptions  # yapf: disable
 from ..engine.options import LoggerOptions, MetricOptions, PathOptions, PerSetOptions, RunOptions, StockTrainOptions
-from ..errors import UsageError, near
+from ..errors import near
 from ..option_block import Block, inner_blocks, shown
 from .basicsr_options import BY_NAME, OtherStockOptions
 from .compat import pretend
-from .strangers import is_ours, lookup
+from .strangers import PACKAGE, is_ours, lookup
 from .yaml_file import Fault, number_as_text
 
 # arguments of metrics that the validator fills in
@@ -94,9 +94,6 @@ class _Check:
     def run(self):
         self._top()
         self._datasets()
-        for key, block in self.opt.items():
-            if str(key).startswith('network_'):
-                self._network(key, block)
         self._block('path', self.blocks.path)
         train = self._block('train', self.blocks.train) if self.is_train else None
         if self.is_train:
@@ -106,6 +103,9 @@ class _Check:
         if self.is_train:
             self._block('logger', LoggerOptions)
         self._across(train, val)
+        for key, block in self.opt.items():
+            if str(key).startswith('network_'):
+                self._network(key, block)
         self._texts(self.opt, ())
         if self.here:
             self._machine()
@@ -309,9 +309,11 @@ class _Check:
             self.fault((key, ), 'must be a block of options')
             return
         cls = self._type(block.get('type'), registry.ARCH_REGISTRY, (key, 'type'))
-        if cls is None or not self._arguments(cls, block, (key, )) or not is_ours(cls):
+        if cls is None or not self._arguments(cls, block, (key, )):
             return
-        text = _built(cls, block, 'meta')
+        net, text = _built(cls, block, 'meta')
+        if net is not None and key == 'network_g' and self.is_train and self.model is not None:
+            self._takes_patches(net)
         if text:
             named = [v for v in block if v in text.replace(',', ' ').split()]
             self.fault((key, *named) if len(named) == 1 else (key, ), text)
@@ -325,7 +327,7 @@ class _Check:
             if cls is None or not self._arguments(cls, block, ('train', key)):
                 continue
             if cls.__name__ not in NOT_BUILT:
-                text = _built(cls, block, 'cpu')
+                text = _built(cls, block, 'cpu')[1]
                 if text:
                     self.fault(('train', key), text)
                 elif key == 'pixel_opt':
@@ -385,6 +387,42 @@ class _Check:
                 self.fault((*place, key), f'is missing; {name} needs it')
         return len(self.faults) == before
 
+    def _takes_patches(self, net):
+        """Pass a patch of the training set through the network, without values where that is possible."""
+        channels, side = self._patches()
+        if self.faults or not side:
+            return
+        lq_side = side // self.opt.get('scale', 1)
+        for device in ('meta', 'cpu'):  # some networks need values
+            try:
+                with _quiet(), torch.no_grad(), torch.device(device):
+                    net = net if device == 'meta' else _built(type(net), self.opt['network_g'], device)[0]
+                    output = net(torch.zeros(1, channels, lq_side, lq_side))
+                break
+            except Exception as error:
+                text = f'cannot process them: {_first_line(error)}'
+        else:
+            output = None
+        output = output[0] if isinstance(output, (list, tuple)) else output
+        if output is not None:
+            if tuple(output.shape[1:]) == (channels, side, side):
+                return
+            text = f'returns {" x ".join(map(str, output.shape[1:]))}'
+        self.fault(('network_g', ), f'patches of datasets: train are {channels} x {lq_side} x {lq_side}, clean '
+                   f'{channels} x {side} x {side}; {type(net).__name__} {text}')  # yapf: disable
+
+    def _patches(self):
+        """Channels and side of the clean training patches; None where the model or dataset is not known here."""
+        cls = self._dataset_classes().get('train')
+        known = self.model.__name__ in PLAIN_MODELS or self.model.__module__.split('.')[0] == PACKAGE
+        if cls is None or not known or not (is_ours(cls) or cls.__name__ == 'PairedImageDataset'):
+            return None, None
+        options, block = dataset_options(cls).model_fields, self.opt['datasets']['train']
+        if 'color' not in options:
+            return None, None
+        color = block.get('color', options['color'].default)
+        return 1 if color in ('gray', 'y') else 3, block.get('gt_size')
+
     # ---- rules between blocks -------------------------------------------------------------------------------------
 
     def _across(self, train, val):
@@ -423,6 +461,9 @@ class _Check:
         gpus = self.opt.get('num_gpu')
         if isinstance(gpus, int) and gpus > torch.cuda.device_count():
             self.fault(('num_gpu', ), f'{gpus}, but this machine has {torch.cuda.device_count()}; use auto or 0')
+        train = self.opt.get('train')
+        if isinstance(train, dict) and train.get('sync_batchnorm') and not torch.cuda.is_available():
+            self.fault(('train', 'sync_batchnorm'), 'torch has it on GPUs only; leave it out on the CPU')
         datasets = self.opt.get('datasets')
         for phase, block in datasets.items() if isinstance(datasets, dict) else ():
             for key, root in block.items() if isinstance(block, dict) else ():
@@ -488,16 +529,22 @@ def _arguments_of(block):
 
 
 def _built(cls, block, device):
-    """Build a network or loss once, without memory for its weights; return what its constructor refuses."""
+    """Build a network or loss once, on 'meta' without memory for its weights.
+
+    Returns:
+        tuple[nn.Module | None, str | None]: What was built, or what its constructor refuses.
+    """
     try:
         with _quiet(), torch.device(device):
-            cls(**_arguments_of(block))
-    except (UsageError, ValueError, TypeError, AssertionError, KeyError) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return text.removeprefix(f'{cls.__name__}: ')
-    except Exception:  # not made for the meta device; building the model will tell
-        return None
-    return None
+            return cls(**_arguments_of(block)), None
+    except Exception as error:  # whatever a constructor makes of wrong arguments
+        if device == 'meta':  # some constructors need values
+            return _built(cls, block, 'cpu')
+        return None, _first_line(error).removeprefix(f'{cls.__name__}: ')
+
+
+def _first_line(error):
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager

@@ -207,28 +207,34 @@ def load_resume_state(opt):
         dict | None: The training state, its tensors on the CPU (optimizers move them to their parameters' device).
 
     Raises:
-        UsageError: The state that ``path: resume_state`` names does not exist or is damaged.
+        UsageError: The state that ``path: resume_state`` names does not exist or is damaged, no state of the run can be
+            loaded, or it was saved with options that cannot be changed.
     """
     import torch
 
-    from basicsr.utils import check_resume
+    from basicsr.utils import check_resume as stock_check_resume
     from ..engine import checkpoint
+    from .resume import check_resume
     opt['root_path'] = run_root(opt['root_path'])
     path = opt['path'].get('resume_state')
     if opt['auto_resume']:
-        path, skipped = checkpoint.newest_state(opt)
+        path, state, skipped = checkpoint.newest_state(opt)
         opt['path']['resume_state'] = path
         warnings_for_log.extend(skipped)
         if path and not osp.isdir(osp.join('experiments', opt['name'], 'training_states')):
             repairs.append('row 7: --auto_resume looks where the run writes, not below the current directory')
+    elif path:
+        state = checkpoint.load_state(opt, path)
     if not path:
         return None
-    state = checkpoint.load(path)
+    notes.extend(check_resume(opt, state, path))
     if not torch.cuda.is_available():
         repairs.append('row 6: no GPU: the training state is loaded to the CPU')
-    check_resume(opt, state['iter'])
+    stock_check_resume(opt, state['iter'])
     opt['resume_position'] = (state['epoch'], state['iter'])
-    opt['manual_seed'] = state.get('memnet_basicsr', opt)['manual_seed']  # drawn anew where the file gives none
+    ours = state.get('memnet_basicsr', opt)
+    if opt.get('seed_drawn') or 'options' not in ours:  # else it was compared
+        opt['manual_seed'] = ours['manual_seed']
     return state
 
 

@@ -16,20 +16,27 @@ import sys
 import threading
 import torch
 from functools import partial, update_wrapper, wraps
+from os import path as osp
 
 from basicsr import data as stock_data
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
+from basicsr.models.base_model import BaseModel
 from basicsr.utils import logger as stock_logger
 from basicsr.utils import options as stock_options
 from basicsr.utils import registry
 from ..data.sampling import EpochSampler, SeededDataset
+from ..engine import checkpoint
 from ..engine.distributed import gather
+from ..engine.run_lock import lock_run
 from ..engine.stop import leave_signals_to_parent
+from ..engine.validation import check_crop_border
 from ..errors import UsageError
 from . import compat
 from .option_file import check_file, check_launcher, find_pretrained, override, read_option_file
 from .strangers import is_ours, uses_plugin
 
+# iterations of an epoch below which the start of workers shows
+MIN_EPOCH = 200
 # options of the run in this process: None before one starts, an empty dict if it uses nothing of this package
 current_run = None
 
@@ -41,6 +48,8 @@ def install():
         stock = getattr(module, name)
         if not hasattr(stock, '__wrapped__'):
             _exchange(name, stock, wrap(stock))
+    if not hasattr(BaseModel.load_network, '__wrapped__'):
+        BaseModel.load_network = _loading_safely(BaseModel.load_network)
 
 
 def _exchange(name, stock, ours):
@@ -75,9 +84,10 @@ def _checking(stock):
                     _adopt(caller.f_globals, {})
                 return opt, args
             override(file, command.force_yml)
-            check_launcher(command.launcher)
             check_file(file, is_train)
+            check_launcher(command.launcher, file)
             opt, args = stock(compat.run_root(root_path), is_train)
+            opt['seed_drawn'] = file.options.get('manual_seed') is None
             if opt['dist']:  # without manual_seed each process has drawn its own
                 opt['manual_seed'] = gather(opt['manual_seed'], opt)[0]
             find_pretrained(opt, args.opt)
@@ -86,6 +96,7 @@ def _checking(stock):
                     check_data(opt)
                 except UsageError as error:
                     raise UsageError(f'{args.opt}: {error}') from None
+                _lock(opt)
                 _adopt(caller.f_globals, opt)
             return opt, args
         except UsageError as error:
@@ -96,6 +107,16 @@ def _checking(stock):
             sys.exit(2)
 
     return parse_options
+
+
+def _lock(opt):
+    """Lock the folder of a run for its first process; all processes end where it is in use."""
+    fault = None
+    if opt['rank'] == 0:
+        fault = lock_run(opt['path']['experiments_root' if opt['is_train'] else 'results_root'])
+    fault = gather(fault, opt)[0]
+    if fault:
+        raise UsageError(f'name: {opt["name"]}: {fault}')
 
 
 def _adopt(script, opt):
@@ -112,6 +133,8 @@ def _adopt(script, opt):
         ours = partial(compat.load_resume_state) if opt else compat.resume_without_gpu(stock)
         script['load_resume_state'] = update_wrapper(ours, stock)
     if opt:
+        if os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None):
+            compat.warnings_for_log.append('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is ignored: it would let files run code')
         sys.excepthook = partial(_excepthook, sys.excepthook)
         threading.excepthook = partial(_thread_excepthook, threading.excepthook)
 
@@ -151,6 +174,22 @@ def _reporting(stock):
     return get_env_info
 
 
+# ---- load_network ---------------------------------------------------------------------------------------------------
+
+
+def _loading_safely(stock):
+    """BasicSR's models read weights as ours do: nothing is executed, checksums are verified, mistakes are one line."""
+
+    @wraps(stock)
+    def load_network(self, *args, **kwargs):
+        if current_run == {}:
+            return stock(self, *args, **kwargs)
+        with compat.pretend(torch, load=lambda path, **how: checkpoint.load(path)):
+            return stock(self, *args, **kwargs)
+
+    return load_network
+
+
 # ---- data -----------------------------------------------------------------------------------------------------------
 
 
@@ -164,12 +203,33 @@ def check_data(opt):
         UsageError: A set cannot be opened, or the training set is too small for one batch or for the run (row 21).
     """
     with compat.pretend(stock_logger, initialized_logger={'basicsr': True}):  # silent: there is no log file yet
-        for dataset_opt in opt['datasets'].values():
+        for phase, dataset_opt in opt['datasets'].items():
             cls = registry.DATASET_REGISTRY.get(dataset_opt['type'])
             if dataset_opt['phase'] == 'train' or is_ours(cls):
                 dataset = stock_data.build_dataset(dataset_opt)
             if opt['is_train'] and dataset_opt['phase'] == 'train':
+                opt['num_images'] = len(dataset)
+                opt['batch_size'] = _epoch_size(opt, dataset_opt)[2] * opt['world_size']
                 _check_length(len(dataset), has_seeded_samples(opt, cls), opt, dataset_opt)
+            elif is_ours(cls):
+                try:
+                    _check_validation_set(dataset, dataset_opt, opt)
+                except UsageError as error:
+                    raise UsageError(f'datasets: {phase}: {error}') from None
+
+
+def _check_validation_set(dataset, dataset_opt, opt):
+    """Check that images have names of their own, and that metrics leave something of the first one."""
+    paths = dataset.source.paths if hasattr(dataset, 'source') else []
+    names = {}
+    for path in paths:
+        other = names.setdefault(osp.splitext(path)[0], path)
+        if other != path:
+            raise UsageError(f'{other} and {path} have the same name, under which results are written; rename one')
+    metrics = dataset_opt.get('metrics') or (opt.get('val') or {}).get('metrics')
+    if metrics:
+        item = dataset[0]
+        check_crop_border(metrics, item['lq'].shape[-2:], item['lq_path'])
 
 
 def _epoch_size(opt, dataset_opt):
@@ -190,7 +250,13 @@ def _check_length(length, seeded, opt, dataset_opt):
     if seeded:  # EpochSampler's epochs have the number of iterations that BasicSR counts
         return
     total_iter = int(opt['train']['total_iter'])
-    epochs = math.ceil(total_iter / math.ceil(length * ratio / (batch_size * world_size))) + 1
+    epoch = math.ceil(length * ratio / (batch_size * world_size))
+    if dataset_opt['num_worker_per_gpu'] and not dataset_opt.get('persistent_workers') \
+            and epoch < min(MIN_EPOCH, total_iter):  # yapf: disable
+        compat.warnings_for_log.append(
+            f'datasets: train: an epoch has {epoch} iterations only and every epoch starts new workers: set '
+            f'persistent_workers: true, or dataset_enlarge_ratio to {ratio * math.ceil(MIN_EPOCH / epoch):g}')
+    epochs = math.ceil(total_iter / epoch) + 1
     done = epochs * (math.ceil(length * ratio / world_size) // loader_batch_size)
     if done < total_iter:
         raise UsageError(f'datasets: train: the last incomplete batch of each epoch is dropped, so that training would '
@@ -226,7 +292,9 @@ def build_dataloader(dataset, dataset_opt, num_gpu=1, dist=False, sampler=None, 
     sampler = EpochSampler(sampler, ratio, batch_size, loader_batch_size, seed, start)
     run_opt['iters_per_epoch'] = sampler.num_iter
     # workers prefetch anyway; BasicSR's prefetching thread would share this process's generators
-    dataset_opt = {**dataset_opt, 'prefetch_mode': None}
+    persistent = dataset_opt.get('persistent_workers')
+    persistent = dataset_opt['num_worker_per_gpu'] > 0 if persistent is None else persistent
+    dataset_opt = {**dataset_opt, 'prefetch_mode': None, 'persistent_workers': persistent}
     loader = stock(SeededDataset(dataset), dataset_opt, num_gpu, dist, sampler, seed)
     loader.generator = torch.Generator()  # else each epoch's start draws from the network's generator
     atexit.unregister(_end_workers)

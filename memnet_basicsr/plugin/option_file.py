@@ -97,15 +97,19 @@ def override(file, entries):
         block[keys[-1]] = value
 
 
-def check_launcher(launcher):
-    """Check that the processes which a launcher needs are there.
+def check_launcher(launcher, file):
+    """Check that the processes which a launcher needs are there, and a launcher where options need one.
 
     Args:
         launcher (str): 'none', 'pytorch' or 'slurm'.
+        file (OptionFile): The option file of the run.
 
     Raises:
-        UsageError: The run was not started by that launcher.
+        UsageError: The run was not started by that launcher, or needs one.
     """
+    if launcher == 'none' and (file.options.get('train') or {}).get('sync_batchnorm'):
+        raise UsageError(file.message(Fault(('train', 'sync_batchnorm'), 'needs several processes (torchrun and '
+                                            '--launcher pytorch); remove the line for one')))  # yapf: disable
     variable, command = {'pytorch': ('RANK', 'torchrun'), 'slurm': ('SLURM_PROCID', 'srun')}.get(launcher, (None, None))
     if variable and variable not in os.environ:
         raise UsageError(f'--launcher {launcher}: {variable} is not set; start the run with {command}')

@@ -10,7 +10,7 @@ from ..option_block import inner_blocks, words
 from .check import GIVEN_TO_METRICS, PLAIN_MODELS, Blocks, dataset_options
 from .strangers import is_ours
 
-_NOTES = ('unit', 'phase', 'needed', 'injected', 'title')
+_NOTES = ('unit', 'phase', 'needed', 'injected', 'on_resume', 'title')
 _TRAIN, _VAL = 'train', 'val'
 
 # ---- JSON Schema ----------------------------------------------------------------------------------------------------

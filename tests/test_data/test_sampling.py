@@ -285,6 +285,7 @@ def test_stock_data_set_with_stock_model_is_left_alone(folders):
     ours = made(run_opt=dict(model_type='RestorationModel', world_size=1, dist=False, num_gpu=0))
     assert isinstance(ours.dataset, SeededDataset) and isinstance(ours.sampler, EpochSampler)
     assert ours.dataset.dataset is dataset and ours.dataset.opt is dataset.opt
+    assert ours.persistent_workers and not left.persistent_workers
 
 
 def test_validation_is_left_alone(folders):

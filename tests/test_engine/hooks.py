@@ -113,3 +113,16 @@ def poison(iteration):
         return losses
 
     RestorationModel.compute_losses = compute_losses
+
+
+def double():
+    """Train in float64."""
+    stock = RestorationModel.feed_data
+    build = RestorationModel.model_to_device
+    RestorationModel.model_to_device = lambda self, net: build(self, net.double())
+
+    def feed_data(self, data):
+        stock(self, data)
+        self.lq, self.gt = self.lq.double(), self.gt.double()
+
+    RestorationModel.feed_data = feed_data

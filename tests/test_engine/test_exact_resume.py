@@ -111,11 +111,12 @@ def test_sigterm_and_ctrl_c_save_before_leaving(server, prepared, variant, place
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_prefetching_and_persistent_workers_change_nothing(server, prepared, workers):
+def test_prefetching_and_new_workers_change_nothing(server, prepared, workers):
+    """Workers stay from epoch to epoch unless the option file says otherwise."""
     whole, folder = prepared('together')
     changes = dict(datasets__train__prefetch_mode='cpu', datasets__train__num_worker_per_gpu=workers)
     if workers:
-        changes['datasets__train__persistent_workers'] = True
+        changes['datasets__train__persistent_workers'] = False
     write_options(folder, options(**changes))
     assert server.run(folder, hook=['send_signal', 'step', 8]) == -signal.SIGKILL, (folder / 'log').read_text()
     assert server.run(folder, '-opt', 't.yml', '--auto_resume') == 0, (folder / 'log').read_text()

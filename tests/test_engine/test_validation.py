@@ -15,6 +15,7 @@ from basicsr.utils import rgb2ycbcr, ycbcr2bgr
 from memnet_basicsr.engine.images import color_image, error_image, panel, to_image
 from memnet_basicsr.engine.stop import StopAsked
 from memnet_basicsr.engine.validation import Validation
+from memnet_basicsr.errors import UsageError
 from memnet_basicsr.fast import forms
 from memnet_basicsr.metrics import calculate_lab_error
 from tests.test_engine.tiny_runs import (TinyNetForTests, assert_same, batch, model_options, options, write_images,
@@ -173,6 +174,27 @@ def test_images_and_panels(validate, tmp_path):
     lq, gt = to_image(data[1]['lq']).astype(int), to_image(data[1]['gt']).astype(int)
     error = np.minimum(4 * np.abs(lq - gt), 255)
     assert np.array_equal(shown, np.repeat(np.hstack([lq, lq, gt, error]), 3, axis=2))
+
+
+@pytest.mark.parametrize('opt, paths', [
+    ({'dataroot_lq': 'data/lq'}, ['data/lq/a/p.png', 'data/lq/b/p.png']),
+    ({'io_backend': {'type': 'lmdb'}, 'dataroot_lq': 'x.lmdb'}, ['a/p', 'b/p']),
+])  # yapf: disable
+def test_images_of_one_name_in_two_folders(validate, tmp_path, opt, paths):
+    data = [{**item, 'lq_path': path} for item, path in zip(items(2), paths)]
+    validate(data, save_img=True, set_opt=opt)
+    found = sorted(v.name for v in (tmp_path / 'visualization/v').rglob('*.png'))
+    assert found == ['a_p_5.png', 'b_p_5.png']
+
+
+@pytest.mark.parametrize('metric, text', [
+    ({'type': 'calculate_psnr', 'crop_border': 7}, 'crop_border: 7 leaves nothing of image p0, 14 x 17 pixels'),
+    ({'type': 'calculate_niqe', 'crop_border': 0}, 'dataset v: metrics: image p0: '),
+])  # yapf: disable
+def test_metric_that_cannot_be_computed(validate, metric, text):
+    with pytest.raises(UsageError, match=text) as error:
+        validate(items(1), {'m': metric})
+    assert '\n' not in str(error.value)
 
 
 def test_panel_of_super_resolution():

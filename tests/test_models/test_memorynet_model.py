@@ -149,6 +149,27 @@ def test_the_encoders_loss_is_scaled_in_fp16(tmp_path):
     assert (model.steps - exact.steps).norm() < 0.1 * exact.steps.norm()
 
 
+def test_fp16_trains_as_fp32(tmp_path):
+    """All terms, through the scaled losses of both networks."""
+    logs = []
+    for precision in ('fp32', 'fp16'):
+        model = model_of(tmp_path, precision=precision)
+        for i in range(1, 9):
+            model.update_learning_rate(i)
+            model.optimize_parameters(i)
+        assert model.step.skipped == model.step_c.skipped == 0
+        logs.append(dict(model.log_dict))
+    assert logs[0].keys() == logs[1].keys() and len(logs[0]) >= 6
+    for name, value in logs[0].items():
+        assert logs[1][name] == pytest.approx(value, rel=5e-3), name
+
+
+def test_contrast_needs_pairs(tmp_path):
+    """Accumulation leaves one image a part."""
+    with pytest.raises(UsageError, match=r'train: contrast_opt: .*batches of 2 images or more'):
+        model_of(tmp_path, accumulate=2).optimize_parameters(1)
+
+
 def test_the_encoder_is_saved_and_resumed(tmp_path):
     model = model_of(tmp_path)
     model.optimize_parameters(1)

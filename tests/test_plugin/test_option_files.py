@@ -16,6 +16,7 @@ from memnet_basicsr.errors import UsageError
 from memnet_basicsr.models.restoration_model import RestorationModel
 from memnet_basicsr.option_block import Block, option
 from memnet_basicsr.plugin.option_file import check_file, check_launcher, override, read_option_file
+from memnet_basicsr.plugin.yaml_file import OptionFile
 from tests.test_plugin.wrong_files import BASE, CHANGES, FILES, TEXT
 
 OPTIONS = Path(__file__).resolve().parents[2] / 'options'
@@ -207,9 +208,13 @@ def test_overrides(lines, tmp_path):
 def test_launcher_alone(monkeypatch, launcher, command):
     monkeypatch.delenv('RANK', raising=False)
     monkeypatch.delenv('SLURM_PROCID', raising=False)
+    file = OptionFile('x.yml')
     with pytest.raises(UsageError, match=f'start the run with {command}'):
-        check_launcher(launcher)
-    check_launcher('none')
+        check_launcher(launcher, file)
+    check_launcher('none', file)
+    file.options['train'] = {'sync_batchnorm': True}
+    with pytest.raises(UsageError, match=r'x\.yml:1: train: sync_batchnorm: needs several processes'):
+        check_launcher('none', file)
 
 
 def test_this_machine(lines, tmp_path):

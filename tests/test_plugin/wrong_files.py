@@ -31,6 +31,7 @@ BASE = {
     'logger': {'print_freq': 1, 'save_checkpoint_freq': 10, 'use_tb_logger': False},
 }  # yapf: disable
 TEXT = yaml.safe_dump(BASE, sort_keys=False)
+EDSR = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 1}
 
 
 def changed(place, value):
@@ -134,6 +135,16 @@ CHANGES = {
         "network_g: num_feat: 'wide' is not a number"),
     'network argument out of range': (changed('network_g/supervise', 'some'),
         "network_g: supervise: supervise must be 'all' or 'final'"),
+    'size of a network of BasicSR': (changed('network_g', {**EDSR, 'num_feat': -3}),
+        'network_g: Trying to create tensor with negative dimension'),
+    'argument of a network of BasicSR': (changed('network_g', {**EDSR, 'upscale': 5}),
+        'network_g: scale 5 is not supported'),
+    'color network of BasicSR on gray data': (changed('network_g', EDSR),
+        'network_g: patches of datasets: train are 1 x 12 x 12, clean 1 x 12 x 12; EDSR returns 3 x 12 x 12'),
+    'network that upscales': (changed('network_g', {**EDSR, 'upscale': 2}),
+        'network_g: patches of datasets: train are 1 x 12 x 12, clean 1 x 12 x 12; EDSR returns 3 x 24 x 24'),
+    'network that cannot process patches': (changed('network_g', {**EDSR, 'num_in_ch': 4}),
+        'EDSR cannot process them: '),
     'num_gpu -1': (changed('num_gpu', -1), 'num_gpu: -1 is not a whole number >= 0 or auto'),
     'num_gpu text': (changed('num_gpu', 'all'), "num_gpu: 'all' is not a whole number >= 0 or auto"),
     'seed text': (changed('manual_seed', 'x'), "manual_seed: 'x' is not a whole number"),
