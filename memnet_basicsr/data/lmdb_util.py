@@ -75,7 +75,7 @@ def write_lmdb(target, images, signature='', total=None, compress_level=1, overw
 
     Raises:
         UsageError: The name does not end in ``.lmdb``; the target exists, is of another signature (or no LMDB) and may
-            not be replaced; no images; two images with the same key.
+            not be replaced; no images; two images with the same key; it cannot be written.
     """
     target = osp.normpath(target)
     if not target.endswith('.lmdb'):
@@ -87,21 +87,22 @@ def write_lmdb(target, images, signature='', total=None, compress_level=1, overw
             return 0
         if not overwrite:
             raise UsageError(f'{target} exists and was made from other images or settings; replace it with --overwrite')
-    os.makedirs(osp.dirname(target) or '.', exist_ok=True)
-    for leftover in glob(f'{escape(target)}.partial-*'):  # of runs that were killed
-        shutil.rmtree(leftover)
     partial = f'{target}.partial-{os.getpid()}'
-    os.mkdir(partial)
     try:
+        os.makedirs(osp.dirname(target) or '.', exist_ok=True)
+        for leftover in glob(f'{escape(target)}.partial-*'):  # of runs that were killed
+            shutil.rmtree(leftover)
+        os.mkdir(partial)
         count = _fill(partial, images, total, compress_level, progress, osp.basename(target))
         if count == 0:
             raise UsageError(f'{target}: there are no images to write')
         _write_synced(osp.join(partial, _SIGNATURE), signature)
         _sync_folder(partial)
         _put_in_place(partial, target)
-    except BaseException:  # an interrupt too must leave nothing behind
+    except (lmdb.Error, OSError) as error:
+        raise UsageError(f'{target}: cannot be written ({error}); make room or choose another folder') from None
+    finally:  # an interrupt too must leave nothing behind
         shutil.rmtree(partial, ignore_errors=True)
-        raise
     return count
 
 
