@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test lint format
+.PHONY: setup demo test campaign lint format
 
 setup:
 	@$(PYTHON) scripts/setup_venv.py $(VENV)
@@ -13,6 +13,10 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest --durations=15
+
+# some 600 faults (kills, disks, damaged and malicious files, servers): 20 minutes on one core
+campaign: setup
+	@$(BIN)/python -m tests.campaign
 
 FILES = memnet_basicsr scripts tests setup.py _memnet_basicsr_autoload.py _memnet_basicsr_command.py
 

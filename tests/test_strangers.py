@@ -121,6 +121,20 @@ def test_stock_option_file_ends_early_as_ever(stock_options, tmp_path):
     assert not any('iter:      40' in v for v in lines) and any('End of training' in v for v in lines)
 
 
+@pytest.mark.parametrize('entry', ['x"];open("executed","w");opt["y=1', 'train:total_iter=[open("executed", "w")]'])
+def test_code_in_force_yml_is_refused(stock_options, pipeline, entry, capsys, tmp_path):
+    """BasicSR executes it."""
+    with pytest.raises(SystemExit):
+        pipeline(stock_options, '--force_yml', entry)
+    assert f'--force_yml {entry}: ' in capsys.readouterr().err and not (tmp_path / 'executed').exists()
+
+
+def test_force_yml_makes_a_file_ours(stock_options, pipeline, capsys):
+    with pytest.raises(SystemExit):  # our rules hold
+        pipeline(stock_options, '--force_yml', 'model_type=RestorationModel')
+    assert 'of_no_use: unknown option' in capsys.readouterr().err
+
+
 def test_uses_plugin(stock_options, monkeypatch):
     assert not uses_plugin(stock_options)
     for place, name in ((['model_type'], 'RestorationModel'), (['network_g', 'type'], 'MemNet'),

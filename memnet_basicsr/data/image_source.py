@@ -1,13 +1,16 @@
 """Images of an LMDB or a folder as uint8 arrays, with errors that name the image."""
+import contextlib
 import cv2
 import numpy as np
+import warnings
 from os import path as osp
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from basicsr.utils import scandir
 from ..errors import UsageError
 from .lmdb_util import lmdb_images, make_key, read_lmdb
 
+FORMATS = ('PNG', 'JPEG', 'BMP', 'TIFF', 'WEBP', 'PPM')
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.webp')
 
 
@@ -43,15 +46,19 @@ def decode_image(content, name):
         ndarray: uint8.
 
     Raises:
-        UsageError: The bytes are not an image.
+        UsageError: The bytes are not an image of 8 or 16 bits.
     """
     code = np.frombuffer(content, np.uint8)
     try:
-        img = cv2.imdecode(code, cv2.IMREAD_ANYCOLOR) if code.size else None
+        img = cv2.imdecode(code, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if code.size else None
+        if img is not None and img.dtype == np.uint16:
+            img = cv2.imdecode(code, cv2.IMREAD_ANYCOLOR)
     except cv2.error:
         img = None
     if img is None:
         raise UsageError(f'image {name} cannot be read: it is damaged or not an image; replace or remove it')
+    if img.dtype != np.uint8:  # OpenCV would round [0, 1] to 0 and 1, and NaN to 0
+        raise UsageError(f'image {name} holds {img.dtype} numbers; save it with 8 or 16 bits per channel')
     return img[..., None] if img.ndim == 2 else img
 
 
@@ -73,6 +80,27 @@ def read_image(path):
     except OSError as error:
         raise UsageError(f'image {path} cannot be read: {error.strerror}') from None
     return decode_image(content, path)
+
+
+def read_header(path):
+    """Read the size of an image file from its header.
+
+    Args:
+        path (str): The file.
+
+    Returns:
+        tuple: Width, height, and whether the image is gray.
+
+    Raises:
+        UsageError: The file cannot be read or is not an image.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # about large images and damaged metadata
+            with Image.open(path, formats=FORMATS) as img:
+                return (*img.size, img.mode in ('1', 'L', 'LA', 'I', 'F') or img.mode.startswith('I;'))
+    except Exception:  # damage makes Pillow raise anything
+        raise UsageError(f'image {path} cannot be read: it is damaged or not an image; replace or remove it') from None
 
 
 class ImageSource:
@@ -134,21 +162,14 @@ class ImageSource:
         path = self.paths[index]
         if not self.is_lmdb:
             return read_image(path)
-        content = read_lmdb(self.root, path)
-        if content is None:
-            raise UsageError(f'LMDB {self.root} lacks image {path} of its meta_info.txt; prepare it again')
-        return decode_image(content, f'{path} of LMDB {self.root}')
+        return decode_image(read_lmdb(self.root, path) or b'', f'{path} of LMDB {self.root}')
 
     def any_color(self):
         """Whether some image has color channels; told by the meta file or by the files' headers."""
         if self.is_lmdb:
             return any(c > 1 for _, _, c in self._shapes.values())
-        return any(_header_has_color(path) for path in self.paths)
-
-
-def _header_has_color(path):
-    try:
-        with Image.open(path) as img:
-            return img.mode not in ('1', 'L', 'LA', 'I', 'F') and not img.mode.startswith('I;')
-    except (UnidentifiedImageError, OSError):
-        return False  # OpenCV reads formats that Pillow does not know; a damaged file is named when it is read
+        for path in self.paths:
+            with contextlib.suppress(UsageError):  # a damaged file is named when it is read
+                if not read_header(path)[2]:
+                    return True
+        return False

@@ -1,4 +1,5 @@
 """LMDBs in BasicSR's format: written whole or not at all, read through one environment per path and process."""
+import contextlib
 import cv2
 import hashlib
 import itertools
@@ -74,7 +75,7 @@ def write_lmdb(target, images, signature='', total=None, compress_level=1, overw
 
     Raises:
         UsageError: The name does not end in ``.lmdb``; the target exists, is of another signature (or no LMDB) and may
-            not be replaced; no images; two images with the same key.
+            not be replaced; no images; two images with the same key; it cannot be written.
     """
     target = osp.normpath(target)
     if not target.endswith('.lmdb'):
@@ -86,21 +87,22 @@ def write_lmdb(target, images, signature='', total=None, compress_level=1, overw
             return 0
         if not overwrite:
             raise UsageError(f'{target} exists and was made from other images or settings; replace it with --overwrite')
-    os.makedirs(osp.dirname(target) or '.', exist_ok=True)
-    for leftover in glob(f'{escape(target)}.partial-*'):  # of runs that were killed
-        shutil.rmtree(leftover)
     partial = f'{target}.partial-{os.getpid()}'
-    os.mkdir(partial)
     try:
+        os.makedirs(osp.dirname(target) or '.', exist_ok=True)
+        for leftover in glob(f'{escape(target)}.partial-*'):  # of runs that were killed
+            shutil.rmtree(leftover)
+        os.mkdir(partial)
         count = _fill(partial, images, total, compress_level, progress, osp.basename(target))
         if count == 0:
             raise UsageError(f'{target}: there are no images to write')
         _write_synced(osp.join(partial, _SIGNATURE), signature)
         _sync_folder(partial)
         _put_in_place(partial, target)
-    except BaseException:  # an interrupt too must leave nothing behind
+    except (lmdb.Error, OSError) as error:
+        raise UsageError(f'{target}: cannot be written ({error}); make room or choose another folder') from None
+    finally:  # an interrupt too must leave nothing behind
         shutil.rmtree(partial, ignore_errors=True)
-        raise
     return count
 
 
@@ -129,7 +131,8 @@ def lmdb_images(path):
         dict[str, tuple[int]]: Key -> (height, width, channels).
 
     Raises:
-        UsageError: Not a folder named ``*.lmdb``, no meta file, a line of it that BasicSR did not write, or no image.
+        UsageError: Not a folder named ``*.lmdb``, no meta file, a line of it that BasicSR did not write, no image, or
+            ``data.mdb`` is damaged or lacks an image.
     """
     if not osp.isdir(path):
         raise UsageError(f'LMDB {path} does not exist; prepare it with scripts/data_preparation')
@@ -139,15 +142,54 @@ def lmdb_images(path):
     if not osp.isfile(osp.join(path, _META)) or not osp.isfile(osp.join(path, 'data.mdb')):
         raise UsageError(f'LMDB {path} has no {_META} or no data.mdb: it is not complete; prepare it again')
     images = {}
-    with open(osp.join(path, _META), encoding='utf-8') as f:
+    with open(osp.join(path, _META), 'rb') as f:  # as bytes: a damaged file is no text
         for number, line in enumerate(f, 1):
+            line = line.decode('ascii', 'replace')
             match = re.match(r'([^.]+)\.\S+ \((\d+),(\d+),(\d+)\)', line)
             if match is None:
                 raise UsageError(f'LMDB {path}, {_META} line {number}: expected "name.png (h,w,c) level"')
             images[match[1]] = tuple(int(v) for v in match.groups()[1:])
     if not images:
         raise UsageError(f'LMDB {path} is empty; prepare it again')
+    _check_data(path, images)
     return images
+
+
+def _check_data(path, images):
+    """Find damage when a dataset is opened: reading an LMDB that is too short ends the process with SIGBUS."""
+    with _naming(path):
+        environment = _environment(_client(path))
+        size = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
+        if os.path.getsize(osp.join(path, 'data.mdb')) < size and not _is_readable(path, images):
+            raise lmdb.CorruptedError('data.mdb is too short')
+        # one by one: a cursor aborts the process at a damaged page; as buffers, which are not read
+        with environment.begin(buffers=True) as txn:
+            missing = next((v for v in images if txn.get(v.encode('ascii', 'replace')) is None), None)
+    if missing:
+        raise UsageError(f'LMDB {path} lacks image {missing} of its {_META}; copy it or prepare it again')
+
+
+def _is_readable(path, images):
+    """Read all images in a process that may die: the last pages of a file that is too short may be unused."""
+    if not hasattr(os, 'fork'):
+        return False
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(any(read_lmdb(path, key) is None for key in images))
+        finally:  # no exception may leave the child
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@contextlib.contextmanager
+def _naming(path):
+    """Name the LMDB in errors of its library."""
+    try:
+        yield
+    except lmdb.Error as error:
+        reason = str(error).removeprefix(f'{osp.realpath(path)}: ').splitlines()[0]
+        raise UsageError(f'LMDB {path} is damaged ({reason}); copy it or prepare it again') from None
 
 
 def read_lmdb(path, key):
@@ -162,8 +204,12 @@ def read_lmdb(path, key):
 
     Returns:
         bytes | None: The encoded image.
+
+    Raises:
+        UsageError: The LMDB is damaged.
     """
-    return _client(path).get(key, 'image')
+    with _naming(path):
+        return _client(path).get(key, 'image')
 
 
 def close_lmdb(path):
@@ -198,7 +244,9 @@ def _is_current(target, signature):
     with open(path, encoding='utf-8') as f:
         if f.read() != signature:
             return False
-    return _environment(_client(target)).stat()['entries'] == len(lmdb_images(target))
+    with contextlib.suppress(UsageError):  # a damaged one is not current
+        return len(lmdb_images(target)) == _environment(_client(target)).stat()['entries']
+    return False
 
 
 def _fill(folder, images, total, compress_level, progress, name):

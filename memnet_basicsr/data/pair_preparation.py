@@ -1,11 +1,10 @@
 """From paired datasets as they are distributed to LMDBs: <root>/<set>/<split>_{lq,gt,mask}.lmdb, same keys in each."""
 from dataclasses import dataclass
 from os import path as osp
-from PIL import Image
 from tqdm import tqdm
 
 from ..errors import UsageError
-from .image_source import list_images
+from .image_source import list_images, read_header
 from .lmdb_preparation import prepare_lmdb
 from .lmdb_util import make_key, outcome
 
@@ -127,15 +126,7 @@ def _checked(split, partial):
     if split.expected and not partial and len(gt) not in split.expected:
         raise UsageError(f'{line}; for a part of the dataset say --partial')
     for key in tqdm(gt, unit='pair', desc=f'check {split.name}', leave=False):
-        sizes = {kind: _size(files[key]) for kind, files in split.files.items()}
+        sizes = {kind: read_header(files[key])[:2] for kind, files in split.files.items()}
         if len(set(sizes.values())) > 1:
             raise UsageError(f'split {split.name}: {gt[key]} and its partners differ in size: {sizes}')
     return line
-
-
-def _size(path):
-    try:
-        with Image.open(path) as img:
-            return img.size
-    except OSError:
-        raise UsageError(f'image {path} cannot be read: it is damaged or not an image') from None

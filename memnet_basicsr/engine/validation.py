@@ -15,6 +15,7 @@ from basicsr.utils import get_root_logger, imwrite
 from ..atomic_file import replacing
 from ..errors import UsageError
 from ..metrics import mean_of
+from .checkpoint import few
 from .distributed import gather, share_buffers
 from .images import color_image, error_image, panel, to_image
 from .json_lines import append_line
@@ -78,12 +79,18 @@ class Validation:
 
         Raises:
             StopAsked: The run was asked to stop meanwhile; nothing is recorded.
+            UsageError: Input or ground truth is not finite, or in a test the output of the network.
         """
         share_buffers(self.model.net_to_validate(), self.opt)
         with self.model.prepared():
             share = self._validate_share(current_iter, tb_logger, save_img)
         rows = self._gather(share)
-        means = {name: float(mean_of([v[name] for _, v in rows], self.pooled[name])) for name in self.metrics}
+        broken = [image for image, figures in rows if figures is None]
+        if broken:
+            self._report_broken(broken)
+            rows = [(image, dict.fromkeys(self.metrics, math.nan) if v is None else v) for image, v in rows]
+        means = {name: math.nan if broken else float(mean_of([v[name] for _, v in rows], self.pooled[name]))
+                 for name in self.metrics}  # yapf: disable
         if self.metrics:
             self._record(means, current_iter)
             if self.opt['rank'] == 0:
@@ -91,6 +98,14 @@ class Validation:
                 if self.options.per_image_csv:
                     self._write_csv(rows, current_iter)
         return means
+
+    def _report_broken(self, images):
+        """A training goes on, with figures that are not a number; a test ends."""
+        text = f'Validation {self.name}: the output of {few(images)} holds NaN or infinite values'
+        if not self.opt['is_train']:
+            raise UsageError(f'{text}; use val: precision: fp32, or other weights')
+        if self.opt['rank'] == 0:
+            get_root_logger().warning(text)
 
     def _validate_share(self, current_iter, tb_logger, save_img):
         """Figures of every n-th image: position in the dataset -> (name of the image, figures)."""
@@ -110,13 +125,19 @@ class Validation:
         return rows
 
     def _validate_image(self, data, current_iter, save_img, tb_logger):
-        """Figures of one image, computed where it was restored."""
+        """Figures of one image, computed where it was restored; None if the output is not finite."""
         model = self.model
         vars(model).pop('gt', None)  # of another image, where this set has none
+        image = self._image_name(data['lq_path'][0])
+        for kind in ('lq', 'gt'):
+            if kind in data and not torch.isfinite(data[kind]).all():
+                raise UsageError(f'dataset {self.name}: {kind} of image {image} holds NaN or infinite values; replace '
+                                 'or remove it')  # yapf: disable
         model.feed_data(data)
         model.test()
         visuals = model.get_current_visuals()
-        image = self._image_name(data['lq_path'][0])
+        if not torch.isfinite(visuals['result']).all():
+            return image, None
         if tb_logger or save_img or self.options.save_panel:
             self._show(image, visuals, data.get('chroma'), current_iter, save_img, tb_logger)
         quantize = self.options.quantize
@@ -134,6 +155,14 @@ class Validation:
         except (AssertionError, ValueError, RuntimeError) as error:  # images that a metric does not take
             text = (str(error) or type(error).__name__).splitlines()[0]
             raise UsageError(f'dataset {self.name}: metrics: image {image}: {text}') from None
+
+    def _image_name(self, path):
+        """Path below the data root or key of an LMDB, so that equal names in two folders do not collide."""
+        roots = [osp.abspath(self.dataset.opt.get(f'dataroot_{kind}') or osp.dirname(path)) for kind in ('lq', 'gt')]
+        root = next((v for v in roots if osp.abspath(path).startswith(osp.join(v, ''))), None)
+        is_key = (self.dataset.opt.get('io_backend') or {}).get('type') == 'lmdb'
+        below = path if is_key else osp.relpath(path, root) if root else osp.basename(path)
+        return osp.splitext(below)[0].replace(os.sep, '_')
 
     def _show(self, image, visuals, chroma, current_iter, save_img, tb_logger):
         """Write and log images."""

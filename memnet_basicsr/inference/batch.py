@@ -240,7 +240,8 @@ def _check_writable(folder):
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise UsageError(f'{folder}: cannot be created as the output folder ({error.strerror})') from None
+        reason = 'a dangling link' if osp.islink(folder) and not osp.exists(folder) else error.strerror
+        raise UsageError(f'{folder}: cannot be created as the output folder ({reason})') from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f'{folder}: is not writable')
 

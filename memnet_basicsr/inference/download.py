@@ -30,10 +30,15 @@ def download(address, check):
         str: Path in the cache.
 
     Raises:
-        UsageError: One line with the address and the cache file.
+        UsageError: One line with the address, and the cache file where there is one.
     """
+    try:
+        parts = urllib.parse.urlsplit(address)
+    except ValueError as error:
+        raise UsageError(f'weights {address!r}: not an address ({error})') from None
+    if not address.isprintable():
+        raise UsageError(f'weights {address!r}: not an address (control characters)')
     # percent-encoding: addresses with spaces or other alphabets are copied from browsers
-    parts = urllib.parse.urlsplit(address)
     path = urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~")
     query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?")
     encoded = urllib.parse.urlunsplit((parts.scheme, parts.netloc, path, query, ''))
@@ -43,7 +48,9 @@ def download(address, check):
                       hashlib.sha256(address.encode()).hexdigest()[:8])
     cached = osp.join(folder, name)
     if osp.isfile(cached):
-        return cached
+        with contextlib.suppress(UsageError):  # a file that was damaged since is downloaded again
+            check(cached)
+            return cached
     partial = osp.join(folder, f'partial-{os.getpid()}-{name}')
     try:
         os.makedirs(folder, exist_ok=True)

@@ -9,6 +9,7 @@ import contextlib
 import cv2
 import io
 import numpy as np
+import os
 import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -84,8 +85,13 @@ def read_image_file(path, max_pixels=MAX_PIXELS):
     Raises:
         UsageError: If it is empty, damaged, not an image, too large, animated, or has another bit depth.
     """
+    if osp.exists(path) and not osp.isfile(path):  # opening a pipe would wait for its writer
+        raise UsageError(f'{path}: is not a file')
+    most = 8 * max_pixels + (64 << 20)  # bytes: four channels of 16 bits, and metadata
     try:
         with open(path, 'rb') as f:
+            if os.fstat(f.fileno()).st_size > most:
+                raise UsageError(f'{path}: is too large for {max_pixels / 1e6:g} megapixels (--max_megapixels)')
             content = f.read()
     except OSError as error:
         raise UsageError(f'{path}: cannot be read ({error.strerror})') from None
@@ -101,6 +107,7 @@ def read_image_file(path, max_pixels=MAX_PIXELS):
                                  f'{max_pixels / 1e6:g} (--max_megapixels raises it)')
             frames = getattr(image, 'n_frames', 1)
             image.load()
+            Image.open(io.BytesIO(content), formats=DECODERS).verify()  # checksums of PNG
     except UsageError:
         raise
     except Exception as error:  # damage makes Pillow raise anything from SyntaxError to struct.error

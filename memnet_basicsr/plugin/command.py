@@ -95,3 +95,7 @@ def _load_cli():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -7,6 +7,7 @@ nothing of this package get BasicSR's own functions (:mod:`memnet_basicsr.plugin
 """
 import argparse
 import atexit
+import errno
 import inspect
 import math
 import multiprocessing
@@ -37,6 +38,10 @@ from .strangers import is_ours, uses_plugin
 
 # iterations of an epoch below which the start of workers shows
 MIN_EPOCH = 200
+# errors of disks and folders
+FILE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.ENOENT,
+               errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
+
 # options of the run in this process: None before one starts, an empty dict if it uses nothing of this package
 current_run = None
 
@@ -78,12 +83,12 @@ def _checking(stock):
             return stock(root_path, is_train)
         try:
             file = read_option_file(command.opt)
+            override(file, command.force_yml)
             if not uses_plugin(file.options):
                 opt, args = stock(root_path, is_train)
                 if from_pipeline:
                     _adopt(caller.f_globals, {})
                 return opt, args
-            override(file, command.force_yml)
             check_file(file, is_train)
             check_launcher(command.launcher, file)
             opt, args = stock(compat.run_root(root_path), is_train)
@@ -140,8 +145,10 @@ def _adopt(script, opt):
 
 
 def _excepthook(previous, kind, error, traceback):
-    """Print a mistake of the user as one line; everything else as before."""
-    if issubclass(kind, UsageError):
+    """Print a mistake of the user or a fault of the file system as one line; everything else as before."""
+    if issubclass(kind, OSError) and (error.errno in FILE_SYSTEM or str(error).startswith('cannot write checkpoint')):
+        sys.stderr.write(f'error: the run cannot go on: {error}\n')
+    elif issubclass(kind, UsageError):
         # a worker of the loader sends its traceback as the text: the message is its last line
         text = str(error).strip().splitlines()[-1] if 'Original Traceback' in str(error) else str(error)
         sys.stderr.write(f'error: {text.split("UsageError: ")[-1]}\n')

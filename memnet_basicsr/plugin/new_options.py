@@ -4,10 +4,9 @@ import math
 import os
 import re
 from os import path as osp
-from PIL import Image, UnidentifiedImageError
 
 from ..atomic_file import write_atomically
-from ..data.image_source import list_images
+from ..data.image_source import list_images, read_header
 from ..data.lmdb_util import make_key
 from ..errors import UsageError
 from .option_file import check_file, read_option_file
@@ -193,14 +192,8 @@ def _text(value):
 def _images(folder):
     """Names of the images in a folder, and their sizes and modes from the headers."""
     folder = osp.expanduser(folder)
-    names, shapes = list_images(folder), {}
-    for name in names:
-        try:
-            with Image.open(osp.join(folder, name)) as img:
-                shapes[name] = (*img.size, img.mode in ('1', 'L', 'LA', 'I', 'F') or img.mode.startswith('I;'))
-        except (UnidentifiedImageError, OSError, ValueError):
-            raise UsageError(f'{osp.join(folder, name)} is damaged or no image; replace or remove it') from None
-    return names, shapes
+    names = list_images(folder)
+    return names, {name: read_header(osp.join(folder, name)) for name in names}
 
 
 def _check_pairs(clean, names, shapes, degraded):

@@ -78,7 +78,7 @@ def read_option_file(path):
     """
     text = _read(path)
     try:
-        _check_depth(path, text)
+        _check_events(path, text)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, 'problem_mark', None)
@@ -130,10 +130,13 @@ def _read(path):
     return text.removeprefix('\ufeff')
 
 
-def _check_depth(path, text):
-    """Follow the parser's events, so that it stops before it descends too deep."""
+def _check_events(path, text):
+    """Refuse deep nesting, and tags that run code wherever they stand, keys included, before nodes are built."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
+        if (getattr(event, 'tag', None) or '').startswith(_EXECUTED):
+            raise UsageError(f'{path}:{event.start_mark.line + 1}: the tag {_short(event.tag)} runs code; option files '
+                             'hold plain values only')
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
@@ -172,9 +175,6 @@ class _Reader:
         self._count(node, place)
         if node.tag.startswith(_TAG + 'python/') or (isinstance(node, yaml.ScalarNode) and node.tag not in _SCALARS
                                                      and not node.tag.startswith(_TAG)):  # yapf: disable
-            if node.tag.startswith(_EXECUTED):
-                raise UsageError(f'{self.result.path}:{node.start_mark.line + 1}: the tag {_short(node.tag)} '
-                                 'runs code; option files hold plain values only')
             self._fault(place, f'the tag {_short(node.tag)} is not supported; write a plain value',
                         node.start_mark.line + 1)  # yapf: disable
             return None
@@ -192,10 +192,13 @@ class _Reader:
 
     def _scalar(self, node, place):
         try:
-            return _constructor.construct_object(node)
+            value = _constructor.construct_object(node)
+            if not isinstance(value, int) or abs(value) < 2**64:  # Python refuses to print very long numbers
+                return value
         except (ValueError, yaml.YAMLError):
-            self._fault(place, f'{node.value!r} is not a value of {_short(node.tag)}', node.start_mark.line + 1)
-            return None
+            pass
+        self._fault(place, f'{node.value[:50]!r} is not a value of {_short(node.tag)}', node.start_mark.line + 1)
+        return None
 
     def _count(self, node, place):
         self.count += 1

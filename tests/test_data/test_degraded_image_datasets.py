@@ -171,6 +171,19 @@ def test_empty_folder_and_damaged_image_are_told(image_folder, tmp_path):
             build_dataset(_opt(folder))[1]
 
 
+def test_images_of_floats_are_refused(image_folder):
+    """OpenCV would round [0, 1] to 0 and 1, and NaN to 0."""
+    folder = image_folder(gray=True)
+    img = np.full((20, 20), 0.4, np.float32)
+    img[3, 4] = np.nan
+    (folder / 'p1.png').unlink()
+    cv2.imwrite(str(folder / 'p1.tif'), img)
+    with pytest.raises(UsageError, match=r'image .*p1\.tif holds float32 numbers; save it with 8 or 16 bits'):
+        build_dataset(_opt(folder))[1]
+    cv2.imwrite(str(folder / 'p1.tif'), np.full((20, 20), 0x8040, np.uint16))
+    assert (build_dataset(_opt(folder))[1]['gt'] * 255).round().unique().tolist() == [128]
+
+
 def test_conversion_is_said_once(image_folder, monkeypatch):
     said = []
     monkeypatch.setattr('memnet_basicsr.data.degraded_image_base.get_root_logger',

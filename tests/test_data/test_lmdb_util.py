@@ -4,12 +4,14 @@ import multiprocessing
 import numpy as np
 import os
 import pytest
+import sys
 
 import memnet_basicsr  # noqa: F401
 from basicsr.data.data_util import paths_from_lmdb
 from basicsr.utils import FileClient, imfrombytes
 from memnet_basicsr.data.lmdb_util import close_lmdb, lmdb_images, make_key, read_lmdb, write_lmdb
 from memnet_basicsr.errors import UsageError
+from tests.conftest import ROOT, run
 
 
 def _images(number=3, seed=0):
@@ -144,7 +146,83 @@ def test_forked_worker_reads_what_the_parent_has_open(tmp_path):
     close_lmdb(path)
 
 
-@pytest.mark.parametrize('fault', ['missing', 'name', 'meta', 'data', 'line', 'empty'])
+def _damage(path, fault):
+    data = path / 'data.mdb'
+    content = bytearray(data.read_bytes())
+    if fault == 'short':  # beyond the two meta pages: reading would end the process with SIGBUS
+        content = content[:8192]
+    elif fault == 'half':
+        content = content[:len(content) // 2]
+    elif fault == 'nothing':
+        content = b''
+    elif fault == 'text':
+        content = b'no database' * 1000
+    else:
+        content[8192:] = bytes(len(content) - 8192)
+    data.write_bytes(content)
+
+
+@pytest.mark.parametrize('fault', ['short', 'half', 'nothing', 'text', 'zeros'])
+def test_damage_is_found_when_a_set_is_opened(tmp_path, fault):
+    """In a process of its own: the fault was that it died."""
+    path = tmp_path / 'a.lmdb'
+    _write(path, signature='one')
+    _damage(path, fault)
+    code = f'import memnet_basicsr; from memnet_basicsr.data.lmdb_util import lmdb_images as f; f({str(path)!r})'
+    result = run(sys.executable, '-c', code, cwd=tmp_path, PYTHONPATH=ROOT)
+    line = result.stderr.splitlines()[-1]
+    assert result.returncode == 1 and f'UsageError: LMDB {path} is damaged (' in line
+    assert line.endswith('copy it or prepare it again')
+
+
+def test_file_that_lacks_unused_pages_is_in_order(tmp_path):
+    """LMDB counts pages that it never wrote."""
+    path = tmp_path / 'a.lmdb'
+    _write(path)
+    content = bytearray((path / 'data.mdb').read_bytes())
+    for page in (0, 4096):  # the number of the last page in both meta pages, behind two trees
+        place = page + 16 + 8 + 8 + 8 + 2 * 48
+        number = int.from_bytes(content[place:place + 8], 'little')
+        content[place:place + 8] = (number + 3).to_bytes(8, 'little')
+    (path / 'data.mdb').write_bytes(content)
+    assert len(lmdb_images(str(path))) == 3 and read_lmdb(str(path), 'pic_0')
+    close_lmdb(str(path))
+
+
+def test_key_that_the_data_lack(tmp_path):
+    path = tmp_path / 'a.lmdb'
+    _write(path)
+    with open(path / 'meta_info.txt', 'a') as f:
+        f.write('pic_9.png (1,1,1) 1\n')
+    with pytest.raises(UsageError, match=r'lacks image pic_9 of its meta_info.txt; copy it or prepare it again'):
+        lmdb_images(str(path))
+    close_lmdb(str(path))
+
+
+def test_damage_while_it_is_read(tmp_path):
+    """As in a worker: opened in order, then a page is lost."""
+    path = tmp_path / 'a.lmdb'
+    _write(path)
+    lmdb_images(str(path))
+    with open(path / 'data.mdb', 'r+b') as f:
+        f.seek(8192)
+        f.write(bytes(os.path.getsize(path / 'data.mdb') - 8192))
+    with pytest.raises(UsageError, match=r'a\.lmdb is damaged \(.*copy it or prepare it again'):
+        read_lmdb(str(path), 'pic_0')
+    close_lmdb(str(path))
+
+
+def test_damaged_target_is_not_kept(tmp_path):
+    path = tmp_path / 'a.lmdb'
+    _write(path, signature='one')
+    close_lmdb(str(path))
+    _damage(path, 'zeros')
+    assert _write(path, signature='one', overwrite=True) == 3
+    assert read_lmdb(str(path), 'pic_0')
+    close_lmdb(str(path))
+
+
+@pytest.mark.parametrize('fault', ['missing', 'name', 'meta', 'data', 'line', 'binary', 'empty'])
 def test_unusable_lmdbs_are_told(tmp_path, fault):
     path = tmp_path / 'a.lmdb'
     _write(path)
@@ -154,8 +232,9 @@ def test_unusable_lmdbs_are_told(tmp_path, fault):
         (path / 'meta_info.txt').unlink()
     elif fault == 'data':
         (path / 'data.mdb').unlink()
-    elif fault in ('line', 'empty'):
-        (path / 'meta_info.txt').write_text('something else\n' if fault == 'line' else '')
+    elif fault in ('line', 'empty', 'binary'):
+        content = {'line': b'something else\n', 'empty': b'', 'binary': b'\xff\xfe\x00\x80'}[fault]
+        (path / 'meta_info.txt').write_bytes(content)
     else:
         path = tmp_path / 'b.lmdb'
     with pytest.raises(UsageError) as error:

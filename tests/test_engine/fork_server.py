@@ -74,6 +74,8 @@ def run_child(folder, argv, hook, env, log):
         runpy.run_path(argv[0], run_name='__main__')
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if isinstance(leaving.code, str):
+            print(leaving.code, file=sys.stderr)
     except BaseException:
         code = 1
         if sys.excepthook is sys.__excepthook__:

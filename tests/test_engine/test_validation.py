@@ -153,6 +153,47 @@ def test_masks_and_pooling(validate, tmp_path):
     assert [float(v[1]) for v in rows[1:]] == pytest.approx([float(v) for v in single], nan_ok=True)
 
 
+def broken_bias(model, value):
+    torch.nn.init.constant_(model.net_g.tail.bias, value)
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_output_that_is_not_finite(validate, tmp_path, monkeypatch, value):
+    """Rounded to 8 bits it would be a black or white image, whose figures look right."""
+    data = items()
+    _, model = validate(data)
+    best = copy.deepcopy(model.best_metric_results)
+    broken_bias(model, value)
+    lines = []
+    logger = type('Logger', (), {'info': lines.append, 'warning': lines.append})
+    monkeypatch.setattr('memnet_basicsr.engine.validation.get_root_logger', lambda: logger)
+    means, _ = validate(data, iteration=10, model=model, save_img=True)
+    assert math.isnan(means['psnr']) and model.best_metric_results == best
+    assert lines[0] == 'Validation v: the output of p0, p1, p2 holds NaN or infinite values'
+    assert not (tmp_path / 'visualization').exists()
+    model.opt['is_train'] = False
+    with pytest.raises(UsageError, match=r'Validation v: the output of p0, p1, p2 holds NaN .*or other weights'):
+        validate(data, model=model)
+
+
+@pytest.mark.parametrize('kind', ['lq', 'gt'])
+def test_data_that_are_not_finite(validate, kind):
+    data = items()
+    data[1][kind][0, 2, 3] = math.nan
+    with pytest.raises(UsageError, match=f'dataset v: {kind} of image p1 holds NaN or infinite values; replace'):
+        validate(data)
+
+
+def test_images_of_the_same_name_in_two_folders(validate, tmp_path):
+    data = items(2)
+    for item, name in zip(data, ('a', 'b')):
+        item['lq_path'] = str(tmp_path / 'in' / name / 'x.png')
+    validate(data, save_img=True, set_opt={'dataroot_lq': str(tmp_path / 'in')}, per_image_csv=True)
+    files = {str(v.relative_to(tmp_path / 'visualization')) for v in tmp_path.rglob('*.png')}
+    assert files == {'v/a_x/a_x_5.png', 'v/b_x/b_x_5.png'}
+    assert [v.split(',')[0] for v in (tmp_path / 'v_5.csv').read_text().splitlines()] == ['image', 'a_x', 'b_x']
+
+
 def test_no_image_has_the_region(validate, tmp_path):
     data = items(channels=3, mask=lambda i, shape: torch.zeros(1, *shape))
     metric = {'type': 'calculate_region_psnr', 'crop_border': 0, 'region': 'shadow'}

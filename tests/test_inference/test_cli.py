@@ -142,6 +142,7 @@ def test_long_and_tiny_images(run):
     (['-i', 'in/*.bmp', '-o', 'out'], 'no images found'),
     (['-i', 'in', '-o', 'in/a.png'], 'cannot be created|is not writable'),
     (['-i', 'in', '-o', 'in/a.png/out'], 'cannot be created'),
+    (['-i', 'in', '-o', 'dangling'], r'dangling: cannot be created as the output folder \(a dangling link\)'),
     (['-i', 'in/a.png', 'other/a.png', '-o', 'out'], 'would both be written to'),
     (['-i', 'in', '-o', 'out', '--gt', 'nothing'], 'nothing: there is no such'),
     (['-i', 'in', '-o', 'out', '--scale', '2'], 'scale: 2.0 is for super-resolution'),
@@ -151,6 +152,7 @@ def test_user_errors_are_one_line_and_nothing_is_written(run, argv, message):
     save('in/b.png', 5, 6)
     save('other/a.png', 5, 6)
     os.makedirs('empty')
+    os.symlink('nowhere', 'dangling')
     before = tree('.')
     code, out, err = run(*argv)
     assert (code, out, len(err)) == (1, [], 1)

@@ -138,6 +138,25 @@ def test_limits_of_time_and_size(cache, content, monkeypatch):
             refused(cache, f'http://127.0.0.1:{port}/a.pth', 'larger than')
 
 
+@pytest.mark.parametrize('address', ['http://[::1/a.pth', 'http://x\ny/a.pth', 'http://\ud800/a.pth'])
+def test_what_is_no_address(cache, address):
+    with pytest.raises(UsageError, match=r"^weights 'http://.*': not an address \(.*\)$"):
+        find_weights(address)
+
+
+def test_damaged_cache_file_is_downloaded_again(cache, content):
+    with serve(answer(content), answer(content)) as (port, paths):
+        path = find_weights(f'http://127.0.0.1:{port}/a.pth')
+        with open(path, 'r+b') as f:
+            f.truncate(100)
+        assert load_network(f'http://127.0.0.1:{port}/a.pth')[0].offset.item() == 0.25
+        assert find_weights(f'http://127.0.0.1:{port}/a.pth') == path and len(paths) == 2
+        with open(path, 'r+b') as f:
+            f.truncate(100)
+    with pytest.raises(UsageError, match=r'a\.pth: cannot be downloaded to .*refused'):
+        find_weights(f'http://127.0.0.1:{port}/a.pth')
+
+
 def test_leftovers_of_killed_downloads_are_removed(cache, content):
     with serve(b'', answer(content)) as (port, _):
         address = f'http://127.0.0.1:{port}/a.pth'

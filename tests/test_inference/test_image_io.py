@@ -176,6 +176,27 @@ def test_the_limit_can_be_raised_beyond_that_of_pillow(tmp_path, monkeypatch):
         read_image_file(str(tmp_path / 'a.png'), 399)
 
 
+def test_checksums_of_png(tmp_path):
+    """Pillow does not verify the last chunks that it reads."""
+    Image.fromarray(random(40, 40)).save(tmp_path / 'a.png')
+    content = (tmp_path / 'a.png').read_bytes()
+    end = content.index(b'IEND') - 4
+    for place in range(end - 12, end):  # checksum of the pixels and the last of them
+        (tmp_path / 'a.png').write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:])
+        with pytest.raises(UsageError, match=r'a\.png: '):
+            read_image_file(str(tmp_path / 'a.png'))
+
+
+def test_pipes_and_endless_files(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.png')
+    with pytest.raises(UsageError, match=r'pipe\.png: is not a file'):
+        read_image_file(str(tmp_path / 'pipe.png'))
+    with open(tmp_path / 'sparse.png', 'wb') as f:
+        f.truncate(100 << 20)
+    with pytest.raises(UsageError, match=r'sparse\.png: is too large for 1 megapixels \(--max_megapixels\)'):
+        read_image_file(str(tmp_path / 'sparse.png'), 10**6)
+
+
 @pytest.mark.parametrize('mode', ['L', 'RGB'])
 @pytest.mark.parametrize('quality', [5, 50, 75, 90, 98])
 def test_quality_of_jpeg_files(tmp_path, mode, quality):

@@ -77,7 +77,7 @@ def test_gray_images_and_patch_of_small_images(folders):
     (('--task', 'pairs', '--clean', 'clean', '--degraded', 'few'), 'few lacks 11 of the 12 images of clean: p 1.png'),
     (('--task', 'pairs', '--clean', 'few', '--degraded', 'clean'), '1 image; at least 2 are needed'),
     (('--task', 'pairs', '--clean', 'clean', '--degraded', 'other'), 'is 20x20, its clean image 40x32'),
-    (('--task', 'denoise', '--clean', 'damaged'), 'bad.png is damaged or no image'),
+    (('--task', 'denoise', '--clean', 'damaged'), 'bad.png cannot be read'),
 ])  # yapf: disable
 def test_what_does_not_fit(folders, capsys, args, wanted):
     for name in ('few', 'other', 'damaged'):

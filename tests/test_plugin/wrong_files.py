@@ -77,6 +77,18 @@ FILES = {
     'python object': ('name: !!python/object/apply:os.system ["touch gone"]\n',
         '1: the tag !!python/object/apply:os.system '
                       'runs code'),
+    'python object as a key': ('? !!python/object/apply:os.system ["touch gone"]\n: 1\nname: a\n',
+                               '1: the tag !!python/object/apply:os.system runs code'),
+    'python object in a key': ('? [a, !!python/object/apply:os.system ["touch gone"]]\n: 1\nname: a\n',
+                               '1: the tag !!python/object/apply:os.system runs code'),
+    'python object in a set': ('name: !!set {? !!python/object/apply:os.system ["touch gone"]}\n',
+                               '1: the tag !!python/object/apply:os.system runs code'),
+    'python object as the file': ('!!python/object/apply:os.system\nargs: ["touch gone"]\nname: a\n',
+                                  '1: the tag !!python/object/apply:os.system runs code'),
+    'python object in a merge': ('name: a\n<<: !!python/object/apply:os.system ["touch gone"]\n',
+                                 '2: the tag !!python/object/apply:os.system runs code'),
+    'python object given twice': ('name: a\nname: !!python/object/apply:os.system ["touch gone"]\n',
+                                  '2: the tag !!python/object/apply:os.system runs code'),
     'python name': ('name: !!python/name:os.system\n', '1: the tag !!python/name:os.system runs code'),
 }  # yapf: disable
 
@@ -85,6 +97,8 @@ CHANGES = {
     'tag of another kind': (replaced('name: tiny', 'name: !mine tiny'), 'name: the tag !mine is not supported'),
     'number that is none': (replaced('lr: 0.001', 'lr: !!float abc'),
         "train: optim_g: lr: 'abc' is not a value of !!float"),
+    'number of 5000 digits': (replaced('scale: 1\n', 'scale: 0x' + 'f' * 5000 + '\n'),
+        "scale: '0xfff"),
     'duplicate key': (replaced('scale: 1\n', 'scale: 1\nscale: 2\n'),
         'scale: given twice, first in line 3; remove one'),
     'duplicate key in a block': (replaced('  total_iter: 20\n', '  total_iter: 20\n  total_iter: 30\n'),
