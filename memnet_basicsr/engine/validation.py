@@ -184,16 +184,6 @@ class Validation:
                 shown.append(to_image(visuals['abnormality']))
             imwrite(panel(shown), f'{osp.splitext(path)[0]}_panel.png')
 
-    def _image_name(self, path):
-        """Name of an image in results, which tells apart images of one name in several folders."""
-        opt = self.dataset.opt
-        root = osp.join(opt.get('dataroot_lq') or opt.get('dataroot_gt') or '', '')
-        if root and path.startswith(root):
-            path = path[len(root):]
-        elif (opt.get('io_backend') or {}).get('type') != 'lmdb':  # keys of an LMDB hold the folders below it
-            path = osp.basename(path)
-        return osp.splitext(path)[0].replace(os.sep, '_')
-
     def _image_path(self, image, current_iter):
         folder = self.opt['path']['visualization']
         if self.opt['is_train']:  # several sets may hold the same images

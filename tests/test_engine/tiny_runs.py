@@ -148,7 +148,8 @@ def assert_same_run(a, b, last_state):
         contents = [load(folder, file) for folder in (a, b)]
         for content in contents:
             content.get('memnet_basicsr', {}).pop('options', None)  # workers and the like may differ
-            content.pop('epoch', None)  # at the end of an epoch, a run that is asked to stop saves the beginning of the next
+            content.pop('epoch',
+                        None)  # at the end of an epoch, a run that is asked to stop saves the beginning of the next
         assert_same(*contents, file)
     assert read(a, 'metrics.jsonl') == read(b, 'metrics.jsonl')
     # beside this folder, BasicSR archives runs that were killed before their first checkpoint, as they were
