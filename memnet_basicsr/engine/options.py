@@ -214,8 +214,9 @@ class TrainOptions(StockTrainOptions, TrainStepOptions, MixUpOptions):
     channels_last: bool = option(False, 'Memory format of the network.')
     compile: bool | str = option(False, '`torch.compile` the network; a text names the backend.')
     recompute: bool = option(False, 'Blocks of MemoryNet save less and recompute it in the backward pass.')
-    fix_norm_iter: int | None = option(None, 'Iteration from which BatchNorm keeps its running statistics, as in inference;'
-                                       ' its scale and bias go on learning.', unit='iterations', ge=1)  # yapf: disable
+    fix_norm_iter: int | None = option(
+        None, 'Iteration from which BatchNorm keeps its running statistics, as in inference; its scale and bias go on '
+        'learning.', unit='iterations', ge=1)  # yapf: disable
     sync_batchnorm: bool = option(False, 'BatchNorm statistics over all processes (GPUs only).')
     keep_last: int | None = option(None, 'Training states to keep, with their networks; `~` keeps all.', ge=1)
 
