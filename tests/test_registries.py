@@ -18,7 +18,6 @@ ENDINGS = {'archs': '_arch.py', 'data': '_dataset.py', 'losses': '_loss.py', 'mo
 
 # offered beside those that our option files use; each says in its docstring when it is wanted
 NOT_IN_OUR_RECIPES = {
-    'PSNRLoss': 'the pixel_opt of HINet and NAFNet, for comparisons with them',
     'calculate_masked_psnr': 'the inflated figure of the shadow literature, for comparisons with its tables',
     'calculate_masked_ssim': 'as calculate_masked_psnr',
     'calculate_region_ssim': 'the SSIM beside calculate_region_psnr',

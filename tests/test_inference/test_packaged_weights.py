@@ -18,9 +18,9 @@ from memnet_basicsr.plugin.option_file import load_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTED_BY = {
-    'memnet_denoise': 'test_MemNet_Denoise_BSD_small',
+    'memnet_denoise': 'test_MemNet_GrayDenoise_BSD',
     'memnet_denoise_color': 'test_MemNet_ColorDenoise_BSD',
-    'memnet_jpeg': 'test_MemNet_JPEG_LIVE1_small',
+    'memnet_jpeg': 'test_MemNet_ColorJPEG_LIVE1',
     'memnet_sr': 'test_MemNet_SR_Set5_small',
     'memorynet_clouds': 'test_MemoryNet_RICE1_small',
 }
@@ -86,6 +86,14 @@ def test_removes_blocks():
     bad = cv2.imdecode(cv2.imencode('.jpg', clean, [cv2.IMWRITE_JPEG_QUALITY, 10])[1], cv2.IMREAD_GRAYSCALE)
     after, before = gain('memnet_jpeg', bad, clean)
     assert after > before + 0.5
+
+
+@pytest.mark.parametrize('name', ['memnet_denoise', 'memnet_denoise_color', 'memnet_jpeg'])
+def test_keeps_a_clean_image(name):
+    clean = skimage.data.chelsea()[50:200, 100:250]
+    clean = np.ascontiguousarray(clean if name != 'memnet_denoise' else clean[..., 1])
+    after, _ = gain(name, clean, clean)
+    assert after > 40
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4])
