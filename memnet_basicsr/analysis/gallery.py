@@ -28,7 +28,7 @@ def small(img):
 
 # folder, weights, scale, image, degradation, suffix, corner (row, column) of the patch to draw
 EXHIBITS = (
-    ('noisy', 'memnet_denoise', None, 'chelsea', noisy, '.png', (40, 110)),
+    ('noisy', 'memnet_denoise_color', None, 'chelsea', noisy, '.png', (40, 110)),
     ('jpeg', 'memnet_jpeg', None, 'coffee', lambda img: img, '.jpg', (60, 200)),
     ('small', 'memnet_sr', 3., 'astronaut', small, '.png', (30, 120)),
 )
