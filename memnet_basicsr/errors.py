@@ -21,3 +21,8 @@ def near(name, known):
     folded = {str(v).lower(): str(v) for v in known}
     found = [folded[v] for v in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.6)]
     return f'; near: {", ".join(found)}' if found else ''
+
+
+def first_line(error):
+    """First line of an exception's text, or its class where it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]

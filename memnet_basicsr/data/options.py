@@ -56,6 +56,7 @@ class ImageDatasetOptions(DatasetOptions):
                                  phase='train', needed='train', ge=1)  # yapf: disable
     use_hflip: bool = option(False, 'Random horizontal flips.', phase='train')
     use_rot: bool = option(False, 'Random vertical flips and transpositions.', phase='train')
+    clean_prob: float = option(0, 'Share of training samples that are not degraded.', phase='train', ge=0, le=1)
     color: Color = option('rgb', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
 
     @property
@@ -77,8 +78,6 @@ class PairedMaskedOptions(ImageDatasetOptions):
     dataroot_mask: str | None = option(None, 'Masks of the same names and sizes.')
     filename_tmpl: str = option('{}', "Name of a degraded image from the clean one's, such as '{}x2'. Folders only.",
                                 pattern=r'^[^{}]*\{\}[^{}]*$')  # yapf: disable
-    clean_prob: float = option(0, 'Share of training samples whose degraded image is the clean one.', phase='train',
-                               ge=0, le=1)  # yapf: disable
     exposure_jitter: float = option(0, 'Random gain of both images of a training sample, 1 - value to 1 + value.',
                                     phase='train', ge=0, lt=1)  # yapf: disable
     color_jitter: float = option(0, 'Random gain of each channel of both images, 1 - value to 1 + value.',
@@ -98,7 +97,6 @@ class DegradedImageOptions(ImageDatasetOptions):
     gray_prob: float = option(0, 'Share of training samples of `color: rgb` that are gray, repeated to three channels.',
                               phase='train', ge=0, le=1)  # yapf: disable
     noise_seed: int = option(0, 'Another seed gives other validation noise.', phase='val')
-    clean_prob: float = option(0, 'Share of training samples that are not degraded.', phase='train', ge=0, le=1)
 
     @property
     def levels(self):

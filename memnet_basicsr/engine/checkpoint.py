@@ -8,7 +8,7 @@ import zlib
 from os import path as osp
 
 from ..atomic_file import replacing
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 
 
 def save_whole(obj, path):
@@ -64,7 +64,7 @@ def load(path):
             f'checkpoint {path} cannot be loaded safely: it is damaged, or cannot be read because it holds '
             'more than tensors and plain values') from None
     except Exception as error:  # damaged bytes can make the reader raise anything
-        text = (str(error) or type(error).__name__).splitlines()[0].split('. ')[0]
+        text = first_line(error).split('. ')[0]
         raise UsageError(f'checkpoint {path} is damaged, or of a format that cannot be loaded safely: {text}') from None
     if not isinstance(content, dict):
         raise UsageError(f'checkpoint {path} holds a {type(content).__name__} instead of a dictionary of tensors')

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite
 from ..atomic_file import replacing
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..metrics import mean_of
 from .checkpoint import few
 from .distributed import gather, share_buffers
@@ -39,6 +39,23 @@ def check_crop_border(metrics, size, image):
         if 2 * border >= min(size):
             raise UsageError(f'metrics: {name}: crop_border: {border} leaves nothing of image {image}, {size[0]} x '
                              f'{size[1]} pixels; lower it')  # yapf: disable
+
+
+def image_name(path, opt):
+    """Name under which the results of an image are kept; equal names in two folders do not collide.
+
+    Args:
+        path (str): Path of the image, or its key in an LMDB.
+        opt (dict): Options of its dataset.
+
+    Returns:
+        str: Path below the data root, or key, with ``_`` between folders and without extension.
+    """
+    roots = [osp.abspath(opt.get(f'dataroot_{kind}') or osp.dirname(path)) for kind in ('lq', 'gt')]
+    root = next((v for v in roots if osp.abspath(path).startswith(osp.join(v, ''))), None)
+    is_key = (opt.get('io_backend') or {}).get('type') == 'lmdb'
+    below = path if is_key else osp.relpath(path, root) if root else osp.basename(path)
+    return osp.splitext(below)[0].replace(os.sep, '_')
 
 
 class Validation:
@@ -128,7 +145,7 @@ class Validation:
         """Figures of one image, computed where it was restored; None if the output is not finite."""
         model = self.model
         vars(model).pop('gt', None)  # of another image, where this set has none
-        image = self._image_name(data['lq_path'][0])
+        image = image_name(data['lq_path'][0], self.dataset.opt)
         for kind in ('lq', 'gt'):
             if kind in data and not torch.isfinite(data[kind]).all():
                 raise UsageError(f'dataset {self.name}: {kind} of image {image} holds NaN or infinite values; replace '
@@ -153,16 +170,8 @@ class Validation:
         try:
             return image, {name: calculate_metric(images, v) for name, v in arguments.items()}
         except (AssertionError, ValueError, RuntimeError) as error:  # images that a metric does not take
-            text = (str(error) or type(error).__name__).splitlines()[0]
+            text = first_line(error)
             raise UsageError(f'dataset {self.name}: metrics: image {image}: {text}') from None
-
-    def _image_name(self, path):
-        """Path below the data root or key of an LMDB, so that equal names in two folders do not collide."""
-        roots = [osp.abspath(self.dataset.opt.get(f'dataroot_{kind}') or osp.dirname(path)) for kind in ('lq', 'gt')]
-        root = next((v for v in roots if osp.abspath(path).startswith(osp.join(v, ''))), None)
-        is_key = (self.dataset.opt.get('io_backend') or {}).get('type') == 'lmdb'
-        below = path if is_key else osp.relpath(path, root) if root else osp.basename(path)
-        return osp.splitext(below)[0].replace(os.sep, '_')
 
     def _show(self, image, visuals, chroma, current_iter, save_img, tb_logger):
         """Write and log images."""

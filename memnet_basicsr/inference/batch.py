@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from ..atomic_file import write_atomically
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from .arrays import to_batch
 from .bundled import bundled_networks
 from .file_list import list_files
@@ -308,7 +308,7 @@ def _figures(score):
 
 
 def _one_line(source, error):
-    text = (str(error) or type(error).__name__).splitlines()[0]
+    text = first_line(error)
     if isinstance(error, MemoryError) or 'out of memory' in text or "can't allocate memory" in text:
         return f'{source}: out of memory; try smaller tiles (--tile 256)'
     if isinstance(error, OSError) and error.strerror:

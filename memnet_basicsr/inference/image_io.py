@@ -17,7 +17,7 @@ from os import path as osp
 from PIL import Image
 
 from ..atomic_file import write_atomically
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.ppm', '.pgm', '.pnm')
 FORMATS = {
@@ -112,7 +112,7 @@ def read_image_file(path, max_pixels=MAX_PIXELS):
         raise
     except Exception as error:  # damage makes Pillow raise anything from SyntaxError to struct.error
         reason = 'is not a supported image or is damaged' if isinstance(error, Image.UnidentifiedImageError) else \
-            f'cannot be decoded ({(str(error) or type(error).__name__).splitlines()[0]})'
+            f'cannot be decoded ({first_line(error)})'
         raise UsageError(f'{path}: {reason}') from None
     # phones store a second image (depth, preview) in a JPEG, format MPO; the first is the photograph
     if frames > 1 and image.format != 'MPO':

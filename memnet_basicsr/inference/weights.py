@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from basicsr.utils.registry import ARCH_REGISTRY
 from ..atomic_file import write_atomically
 from ..engine.checkpoint import check_fits, load, parameters_of
-from ..errors import UsageError, near
+from ..errors import UsageError, first_line, near
 from .bundled import FOLDER, KEY
 from .description import check_description
 from .download import download
@@ -155,7 +155,7 @@ def build_untrained(network_opt, where):
     except UsageError:
         raise
     except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError, LookupError, AttributeError) as error:
-        text = (str(error) or type(error).__name__).splitlines()[0]
+        text = first_line(error)
         raise UsageError(f'{where}: {name} cannot be built with the arguments in network_g: {text}') from None
 
 

@@ -13,7 +13,7 @@ from basicsr.utils import registry
 from ..data.options import LoaderOptions
 from ..engine.options import StockValOptions  # yapf: disable
 from ..engine.options import LoggerOptions, MetricOptions, PathOptions, PerSetOptions, RunOptions, StockTrainOptions
-from ..errors import near
+from ..errors import first_line, near
 from ..option_block import Block, inner_blocks, shown
 from .basicsr_options import BY_NAME, OtherStockOptions
 from .compat import pretend
@@ -400,7 +400,7 @@ class _Check:
                     output = net(torch.zeros(1, channels, lq_side, lq_side))
                 break
             except Exception as error:
-                text = f'cannot process them: {_first_line(error)}'
+                text = f'cannot process them: {first_line(error)}'
         else:
             output = None
         output = output[0] if isinstance(output, (list, tuple)) else output
@@ -540,11 +540,7 @@ def _built(cls, block, device):
     except Exception as error:  # whatever a constructor makes of wrong arguments
         if device == 'meta':  # some constructors need values
             return _built(cls, block, 'cpu')
-        return None, _first_line(error).removeprefix(f'{cls.__name__}: ')
-
-
-def _first_line(error):
-    return (str(error) or type(error).__name__).splitlines()[0]
+        return None, first_line(error).removeprefix(f'{cls.__name__}: ')
 
 
 @contextlib.contextmanager

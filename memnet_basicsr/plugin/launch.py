@@ -17,7 +17,6 @@ import sys
 import threading
 import torch
 from functools import partial, update_wrapper, wraps
-from os import path as osp
 
 from basicsr import data as stock_data
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
@@ -30,10 +29,11 @@ from ..engine import checkpoint
 from ..engine.distributed import gather
 from ..engine.run_lock import lock_run
 from ..engine.stop import leave_signals_to_parent
-from ..engine.validation import check_crop_border
+from ..engine.validation import check_crop_border, image_name
 from ..errors import UsageError
 from . import compat
 from .option_file import check_file, check_launcher, find_pretrained, override, read_option_file
+from .resume import epoch_length
 from .strangers import is_ours, uses_plugin
 
 # iterations of an epoch below which the start of workers shows
@@ -230,7 +230,7 @@ def _check_validation_set(dataset, dataset_opt, opt):
     paths = dataset.source.paths if hasattr(dataset, 'source') else []
     names = {}
     for path in paths:
-        other = names.setdefault(osp.splitext(path)[0], path)
+        other = names.setdefault(image_name(path, dataset_opt), path)
         if other != path:
             raise UsageError(f'{other} and {path} have the same name, under which results are written; rename one')
     metrics = dataset_opt.get('metrics') or (opt.get('val') or {}).get('metrics')
@@ -257,7 +257,7 @@ def _check_length(length, seeded, opt, dataset_opt):
     if seeded:  # EpochSampler's epochs have the number of iterations that BasicSR counts
         return
     total_iter = int(opt['train']['total_iter'])
-    epoch = math.ceil(length * ratio / (batch_size * world_size))
+    epoch = epoch_length(opt)
     if dataset_opt['num_worker_per_gpu'] and not dataset_opt.get('persistent_workers') \
             and epoch < min(MIN_EPOCH, total_iter):  # yapf: disable
         compat.warnings_for_log.append(
