@@ -1,5 +1,7 @@
 import difflib
 import fnmatch
+import inspect
+import textwrap
 import torch
 from copy import deepcopy
 from torch import nn
@@ -16,10 +18,12 @@ class MemoryAugmented(nn.Module):
     The memory of Memory augment is All You Need for image restoration (https://arxiv.org/abs/2309.01377), which the
     paper calls plug and play. What it holds for the output of a submodule is added to that output, through a
     projection that starts at zero: at first the network is the backbone, bit for bit. Checkpoints of the backbone load
-    as they are (the memory keeps its start). Networks of convolutions, (N, C, H, W), and of tokens, (N, L, C), both do.
+    as they are (the memory keeps its start). Features may be (N, C, H, W), tokens (N, L, C), or frames (N, T, C, H, W)
+    and (N, C, T, H, W).
 
     Args:
-        backbone (dict): The network: ``type`` and its arguments, as ``network_g`` has them.
+        backbone (dict | nn.Module): The network: ``type`` and its arguments, as ``network_g`` has them. It takes one
+            tensor, an image or frames (N, T, C, H, W).
         insert_after (list[str] | str): Names of its submodules, as ``named_modules`` gives them; shell patterns
             between the dots (``body.*`` is body.0, body.1, ... and not body.0.conv1).
         memory (dict | None): Arguments of HierarchicalMemory, and ``centred`` of MemoryInsertion. Default: None.
@@ -31,7 +35,8 @@ class MemoryAugmented(nn.Module):
         dry_size (int): Side in pixels of the empty image that tells the channels. Default: 64.
 
     Raises:
-        ValueError: No submodule of such a name (near ones are listed), or one whose output is not a feature.
+        ValueError: No network or submodule of such a name (near ones are listed), a network that takes neither an
+            image nor frames, or a submodule whose output is not a feature.
     """
 
     def __init__(self,
@@ -44,10 +49,12 @@ class MemoryAugmented(nn.Module):
                  reconstruction=False,
                  dry_size=64):
         super().__init__()
-        arguments = deepcopy(dict(backbone))
-        self.backbone = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
+        self.backbone = backbone if isinstance(backbone, nn.Module) else build(backbone)
+        given = {} if isinstance(backbone, nn.Module) else backbone
         names = self._matching([insert_after] if isinstance(insert_after, str) else insert_after)
-        channels, self.scale = self._dry_run(names, dry_size)
+        default = inspect.signature(type(self.backbone)).parameters.get('num_frame')
+        num_frame = given.get('num_frame', default.default if default else 7)
+        features, self.scale = self._dry_run(names, dry_size, num_frame)
         modules = dict(self.backbone.named_modules())
         levels = [level] if isinstance(level, str) else list(level)
         memory = dict(memory or {})
@@ -57,18 +64,13 @@ class MemoryAugmented(nn.Module):
         levels += levels[-1:] * len(names)  # the last one for all others
         for name, own_level in zip(names, levels):
             key = name.replace('.', '_')
+            num_feat, dim = features[name]
             self.insertions[key] = MemoryInsertion(
-                channels[name],
-                self.memory.num_feat,
-                own_level,
-                chained,
-                replace,
-                recall=reconstruction,
-                centred=centred)
-            modules[name].register_forward_hook(_Insertion(self, key))
+                num_feat, self.memory.num_feat, own_level, chained, replace, recall=reconstruction, centred=centred)
+            modules[name].register_forward_hook(_Insertion(self, key, dim))
         # what the inference path asks a network for; BasicSR's transformers have it in their arguments alone
         declared = [getattr(self.backbone, v, None) for v in ('size_multiple', 'window_size')]
-        for multiple in (*declared, backbone.get('window_size')):
+        for multiple in (*declared, given.get('window_size')):
             if isinstance(multiple, int):
                 self.size_multiple = multiple
                 break
@@ -95,7 +97,9 @@ class MemoryAugmented(nn.Module):
         if not any(v.replace or v.proj_recall is not None for v in self.insertions.values()):
             raise ValueError("MemoryAugmented: set 'reconstruction: true' in network_g to reconstruct from the memory")
         if self.scale > 1:
-            x = F.interpolate(x, scale_factor=1 / self.scale, mode='bicubic', antialias=True)
+            images = x.flatten(0, -4)  # frames too
+            images = F.interpolate(images, scale_factor=1 / self.scale, mode='bicubic', antialias=True)
+            x = images.unflatten(0, x.shape[:-3])
         with recalling(self):
             out = self.backbone(x)
         return out[0] if isinstance(out, (list, tuple)) else out
@@ -122,27 +126,67 @@ class MemoryAugmented(nn.Module):
         return [name for name in known if any(name in names for names in found.values())]
 
     @torch.no_grad()
-    def _dry_run(self, names, size):
-        """Channels of the submodules' outputs, and output size over input size."""
-        shapes = {}
+    def _dry_run(self, names, size, num_frame):
+        """Channels of the submodules' outputs and the axis they are on, and output size over input size."""
+        shapes, modules = {}, dict(self.backbone.named_modules())
 
         def note(name):
-            return lambda module, args, output: shapes.update({name: getattr(output, 'shape', None)})
+            return lambda module, args, output: shapes.update({name: tuple(getattr(output, 'shape', ()))})
 
-        modules = dict(self.backbone.named_modules())
         handles = [modules[name].register_forward_hook(note(name)) for name in names]
         training = self.backbone.training
         self.backbone.eval()
-        num_in_ch = next(p for p in self.backbone.parameters() if p.dim() == 4).shape[1]
-        out = self.backbone(torch.zeros(1, num_in_ch, size, size))
+        x, out = self._try_inputs(size, num_frame)
         self.backbone.train(training)
         for handle in handles:
             handle.remove()
+        return {name: (shapes[name][dim], dim) for name, dim in self._axes(names, shapes, x)}, out.shape[-1] // size
+
+    def _try_inputs(self, size, num_frame):
+        """The first input that the backbone takes, an image or frames, and its output."""
+        kernel = next((p for p in self.backbone.parameters() if p.dim() in (4, 5)), torch.empty(1, 3))
+        reasons = {}
+        for num_in_ch in dict.fromkeys((kernel.shape[1], 3)):
+            for kind, frames in (('image', ()), ('frames', (num_frame, ))):
+                x = torch.zeros(1, *frames, num_in_ch, size, size)
+                try:
+                    out = self.backbone(x)
+                    out = out[0] if isinstance(out, (list, tuple)) else out
+                    if out.shape[-1] >= size:
+                        return x, out
+                    reasons[kind] = f'the output is {tuple(out.shape)}'
+                except Exception as error:  # whatever a network raises for an input that it does not take
+                    if kernel.is_meta and not isinstance(error, (TypeError, ValueError)):
+                        raise  # an operator that does not work without data
+                    reasons[kind] = textwrap.shorten(str(error) or type(error).__name__, 160)
+        raise ValueError(f'MemoryAugmented: backbone: {type(self.backbone).__name__} makes no image of an image '
+                         f'(N, C, H, W) or of frames (N, T, C, H, W): {"; ".join(dict.fromkeys(reasons.values()))}')
+
+    @staticmethod
+    def _axes(names, shapes, x):
+        """Name and axis of the channels of each feature."""
         for name in names:
-            if shapes.get(name) is None or len(shapes[name]) not in (3, 4):
-                raise ValueError(f"MemoryAugmented: insert_after: '{name}' gives no feature (N, C, H, W) or (N, L, C), "
-                                 f'but {tuple(shapes[name]) if shapes.get(name) else "no tensor"}')
-        return {name: shapes[name][1 if len(shapes[name]) == 4 else 2] for name in names}, out.shape[-1] // size
+            shape = shapes.get(name, ())
+            dims = {3: [2], 4: [1], 5: []}.get(len(shape), [])
+            if len(shape) == 5 and x.dim() == 5:  # no more frames than the input has, or as many
+                frames = x.shape[1]
+                dims = [dim for dim in (1, 2) if shape[3 - dim] <= frames < shape[dim]]
+                dims = dims or [dim for dim in (1, 2) if shape[3 - dim] == frames]
+            if len(dims) != 1:
+                raise ValueError(f"MemoryAugmented: insert_after: '{name}' gives no feature (N, C, H, W), (N, L, C) or "
+                                 f'(N, T, C, H, W), but {shape if shape else "no tensor"}')
+            yield name, dims[0]
+
+
+def build(backbone):
+    """Build a registered network."""
+    arguments = deepcopy(dict(backbone))
+    name = arguments.pop('type')
+    if name not in ARCH_REGISTRY:
+        near = difflib.get_close_matches(str(name), ARCH_REGISTRY.keys(), n=3, cutoff=0.5)
+        raise ValueError(f'MemoryAugmented: backbone: no network {name} is registered'
+                         f'{"; near: " if near else ""}{", ".join(near)}')
+    return ARCH_REGISTRY.get(name)(**arguments)
 
 
 def _matches(name, pattern):
@@ -153,8 +197,12 @@ def _matches(name, pattern):
 class _Insertion:
     """Forward hook that joins the memory's read; an object of its own, so that copies of the network use their own."""
 
-    def __init__(self, owner, key):
-        self.owner, self.key = owner, key
+    def __init__(self, owner, key, dim):
+        self.owner, self.key, self.dim = owner, key, dim
 
     def __call__(self, module, args, output):
-        return self.owner.insertions[self.key](output, self.owner.memory)
+        insertion, memory = self.owner.insertions[self.key], self.owner.memory
+        if output.dim() < 5:
+            return insertion(output, memory)
+        pixels = output.movedim(self.dim, -1)
+        return insertion(pixels.flatten(1, 3), memory).view(pixels.shape).movedim(-1, self.dim)

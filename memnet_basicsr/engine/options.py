@@ -317,6 +317,10 @@ class RunOptions(Block):
                                                                     on_resume='free')
     manual_seed: int | None = option(None, 'Seed of the run; `~` draws one.', ge=0, le=2**32 - 1024)
     dist_params: dict[str, Any] | None = option(None, 'Arguments of the launcher `slurm`.', on_resume='free')
+    imports: str | list[str] | None = option(
+        None,
+        'Modules, or paths of files, that register your own networks, losses or datasets; imported at the start.',
+        on_resume='free')
     find_unused_parameters: bool = option(False, 'DistributedDataParallel: look for parameters without gradient.',
                                           on_resume='free')  # yapf: disable
     resume: ResumeOptions | None = option(None, 'How a run is resumed.', on_resume='free')

@@ -106,6 +106,7 @@ class _Check:
         for key, block in self.opt.items():
             if str(key).startswith('network_'):
                 self._network(key, block)
+        self._one_output()
         self._texts(self.opt, ())
         if self.here:
             self._machine()
@@ -299,7 +300,9 @@ class _Check:
             self.fault(place, 'is missing')
         elif lookup(known, name) is None:
             names = [v.removesuffix('_basicsr') for v, _ in known]
-            self.fault(place, f'no {shown(name)} is registered{near(name, names)}')
+            self.fault(
+                place, f'no {shown(name)} is registered{near(name, names)}; `imports:` names the modules '
+                'of your own classes')
         return lookup(known, name)
 
     def _network(self, key, block):
@@ -336,10 +339,7 @@ class _Check:
     def _takes_outputs(self, cls, block):
         """A loss that takes one output cannot train a network that gives all supervised ones."""
         network = self.opt.get('network_g')
-        net = lookup(registry.ARCH_REGISTRY, network.get('type')) if isinstance(network, dict) else None
-        if net is None or not is_ours(net) or 'supervise' not in inspect.signature(net).parameters:
-            return
-        if network.get('supervise', 'all') == 'final' or not network.get('multi_supervised', True):
+        if not self._supervises_all(network):
             return
         outputs = [torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)]
         try:
@@ -347,7 +347,7 @@ class _Check:
                 cls(**_arguments_of(block))(outputs, outputs[0])
         except (TypeError, AttributeError):
             self.fault(('train', 'pixel_opt', 'type'),
-                       f'{cls.__name__} takes one output, {net.__name__} gives all supervised ones; use '
+                       f'{cls.__name__} takes one output, {network["type"]} gives all supervised ones; use '
                        'MultiSupervisedLoss or MultiOutputLoss, or network_g: supervise: final')  # yapf: disable
 
     def _metrics(self, block, place):
@@ -446,6 +446,24 @@ class _Check:
             if wanted and channels != wanted and isinstance(channels, int):
                 self.fault(('network_g', 'num_in_ch'), f'{channels} channels, but datasets: {key} gives {wanted} '
                            f'(color: {color}); make them equal')  # yapf: disable
+
+    def _one_output(self):
+        """BasicSR's discriminators and perceptual losses take one output, not all supervised ones."""
+        train, network = self.opt.get('train'), self.opt.get('network_g')
+        needs = 'perceptual_opt' if isinstance(train, dict) and train.get('perceptual_opt') else None
+        if self.model is not None and self.model.__name__ in GAN_MODELS:
+            needs = self.model.__name__
+        if self.is_train and needs and not self.blocks.networks and self._supervises_all(network):
+            self.fault(('network_g', 'supervise'), f'{needs} takes one output, {network["type"]} gives all supervised '
+                       'ones in training; write supervise: final')  # yapf: disable
+
+    @staticmethod
+    def _supervises_all(network):
+        """Whether a network of ours gives a list of outputs in training."""
+        cls = lookup(registry.ARCH_REGISTRY, network.get('type')) if isinstance(network, dict) else None
+        if cls is None or not is_ours(cls) or 'supervise' not in inspect.signature(cls).parameters:
+            return False
+        return network.get('supervise', 'all') != 'final' and bool(network.get('multi_supervised', True))
 
     def _texts(self, value, place):
         """Refuse ``lr: 1e-3`` anywhere, which is text in YAML 1.1 and fails where nobody looks for it."""

@@ -32,7 +32,7 @@ from ..engine.stop import leave_signals_to_parent
 from ..engine.validation import check_crop_border, image_name
 from ..errors import UsageError
 from . import compat
-from .option_file import check_file, check_launcher, find_pretrained, override, read_option_file
+from .option_file import check_file, check_launcher, find_pretrained, import_modules, override, read_option_file
 from .resume import epoch_length
 from .strangers import is_ours, uses_plugin
 
@@ -83,6 +83,7 @@ def _checking(stock):
             return stock(root_path, is_train)
         try:
             file = read_option_file(command.opt)
+            import_modules(file)
             override(file, command.force_yml)
             if not uses_plugin(file.options):
                 opt, args = stock(root_path, is_train)

@@ -1,12 +1,10 @@
 """What the subcommands of ``memnet options`` do."""
-import importlib
-import os
 import sys
 from os import path as osp
 
 from ..atomic_file import write_atomically
 from ..errors import UsageError
-from .option_file import check_file, read_option_file
+from .option_file import check_file, import_modules, import_user_module, read_option_file
 from .strangers import uses_plugin
 
 SCHEMA = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'options.schema.json')
@@ -26,6 +24,7 @@ def check(args):
     for path in args.files:
         try:
             file = read_option_file(path)
+            import_modules(file)
             if not uses_plugin(file.options) and not file.faults:
                 print(f'{path}: names nothing of memnet_basicsr; not checked')
                 continue
@@ -64,9 +63,8 @@ def new(args):
 
 
 def _import(modules):
-    sys.path.insert(0, os.getcwd())
     for name in modules:
         try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise UsageError(f'--import {name}: {error}') from None
+            import_user_module(name)
+        except UsageError as error:
+            raise UsageError(f'--import {error}') from None

@@ -1,7 +1,11 @@
 """Option files before a run: read, changed by the command line, checked as a whole."""
 import ast
+import importlib
 import os
 import re
+import sys
+import traceback
+from os import path as osp
 
 from basicsr.utils import options as stock_options
 from ..errors import UsageError, near
@@ -14,6 +18,56 @@ def is_training_file(opt):
     """Whether options are for training; others are for testing."""
     datasets = opt.get('datasets')
     return bool(opt.get('train')) or (isinstance(datasets, dict) and 'train' in datasets)
+
+
+def import_modules(file):
+    """Import what ``imports:`` names: modules or files that register networks, losses or datasets of the user.
+
+    Args:
+        file (OptionFile): The file. Its paths are relative to the current folder, or else to the file's.
+
+    Raises:
+        UsageError: A module does not exist, or raises when it is imported.
+    """
+    names = file.options.get('imports') or []
+    for name in [names] if isinstance(names, str) else names:
+        try:
+            import_user_module(str(name), osp.dirname(file.path))
+        except UsageError as error:
+            raise UsageError(file.message(Fault(('imports', ), str(error)))) from None
+
+
+def import_user_module(name, folder='.'):
+    """Import a module by its name, or by the path of its file.
+
+    The folder of the file, or the current one, is added to ``sys.path``, so that other processes find the module too.
+
+    Args:
+        name (str): ``my_package.my_arch`` or ``my_folder/my_arch.py``.
+        folder (str): Where a path is looked for besides the current folder. Default: '.'.
+
+    Raises:
+        UsageError: It does not exist, or raises.
+    """
+    path = None
+    if name.endswith('.py'):
+        path = next((v for v in (name, osp.join(folder, name)) if osp.isfile(v)), None)
+        if path is None:
+            raise UsageError(f'{name} does not exist')
+        path = osp.abspath(path)
+    place = os.getcwd() if path is None else osp.dirname(path)
+    if place not in sys.path:
+        sys.path.append(place)
+    try:
+        module = importlib.import_module(name if path is None else osp.basename(path)[:-len('.py')])
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = '' if frame.filename.startswith('<') or 'importlib' in frame.filename else \
+            f' ({frame.filename}, line {frame.lineno})'
+        text = (str(error) or type(error).__name__).splitlines()[0]
+        raise UsageError(f'{name} cannot be imported: {type(error).__name__}: {text}{where}') from None
+    if path is not None and osp.realpath(module.__file__ or '') != osp.realpath(path):
+        raise UsageError(f'{name}: {module.__file__} has that name already; rename the file')
 
 
 def check_file(file, is_train=None, here=True):

@@ -3,6 +3,7 @@ import torch
 from copy import deepcopy
 
 from basicsr.archs import build_network
+from memnet_basicsr.archs.memory_augmented_arch import MemoryAugmented
 
 BACKBONES = {
     'EDSR': (dict(type='EDSR', num_in_ch=3, num_out_ch=3, num_feat=8, num_block=2, upscale=2), ['body.*'], 2),
@@ -96,3 +97,60 @@ def test_wrong_names_list_near_ones():
     backbone = BACKBONES['EDSR'][0]
     with pytest.raises(ValueError, match=r"no submodule 'bodi.0'; near: body.0"):
         build_network(dict(type='MemoryAugmented', backbone=backbone, insert_after='bodi.0'))
+    with pytest.raises(ValueError, match=r'backbone: no network EDRS is registered; near: .*EDSR'):
+        build_network(dict(type='MemoryAugmented', backbone=dict(backbone, type='EDRS'), insert_after='body.0'))
+
+
+# ---- frames ---------------------------------------------------------------------------------------------------------
+
+
+class Frames(torch.nn.Module):
+    """(N, T, C, H, W) in, (N, C, H, W) out; features on axis 2, or on axis 1 where the frames come second."""
+
+    def __init__(self, num_frame=5):
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv3d(8, 3, (num_frame, 1, 1))
+        self.frames, self.volume = torch.nn.Identity(), torch.nn.Identity()
+
+    def forward(self, x):
+        n, t, c, h, w = x.shape
+        feat = self.frames(self.first(x.view(-1, c, h, w)).view(n, t, -1, h, w))
+        return self.last(self.volume(feat.transpose(1, 2))).squeeze(2)
+
+
+@pytest.mark.parametrize('name, dim', [('frames', 2), ('volume', 1), ('first', None)])
+def test_features_of_frames(name, dim):
+    torch.manual_seed(0)
+    net = MemoryAugmented(Frames(), name, MEMORY, dry_size=8).eval()
+    insertion = net.insertions[name]
+    assert insertion.proj_in.in_features == 8 and net.scale == 1
+    torch.nn.init.normal_(insertion.proj_out.weight)
+    seen = {}
+    getattr(net.backbone, name).register_forward_hook(lambda m, args, out: seen.update(plain=args[0], joined=out))
+    net(torch.rand(2, 5, 3, 9, 7))
+    if dim is not None:  # the read of one pixel of one frame, alone
+        pixel = seen['plain'].movedim(dim, -1)[1, 2, 3, 4].view(1, 8, 1, 1)
+        wanted = insertion(pixel, net.memory).flatten()
+        torch.testing.assert_close(seen['joined'].movedim(dim, -1)[1, 2, 3, 4], wanted)
+
+
+@pytest.mark.parametrize('backbone, insert_after', [
+    (dict(type='BasicVSR', num_feat=8, num_block=1), 'backward_trunk'),
+    (dict(type='DUF', scale=4, num_layer=16), 'dense_block2'),
+], ids=['BasicVSR', 'DUF'])  # yapf: disable
+def test_networks_for_frames(backbone, insert_after):
+    net = build_network(dict(type='MemoryAugmented', backbone=backbone, insert_after=insert_after, memory=MEMORY))
+    with torch.no_grad():
+        assert net.eval()(torch.rand(1, 7, 3, 64, 64)).shape[-3:] == (3, 256, 256)
+
+
+@pytest.mark.parametrize('backbone, insert_after, reason', [
+    (dict(type='SpyNet'), 'basic_module.0', "missing 1 required positional argument: 'supp'"),
+    (dict(type='StyleGAN2Generator', out_size=32, num_style_feat=16, num_mlp=1), 'style_conv1', 'makes no image'),
+    (dict(type='VGGStyleDiscriminator', num_in_ch=3, num_feat=4), 'conv0_0', 'makes no image'),
+    (dict(type='MemNet', num_feat=4, num_block=1, num_recursion=1), 'recon_norms', 'gives no feature'),
+], ids=['two inputs', 'latent input', 'no image', 'module that is not called'])  # yapf: disable
+def test_what_does_not_fit_is_refused_in_one_line(backbone, insert_after, reason):
+    with pytest.raises(ValueError, match='^MemoryAugmented: .*' + reason) as error:
+        build_network(dict(type='MemoryAugmented', backbone=backbone, insert_after=insert_after, memory=MEMORY))
+    assert len(str(error.value).splitlines()) == 1
