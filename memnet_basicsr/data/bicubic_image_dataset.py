@@ -6,6 +6,8 @@ from basicsr.utils import bgr2ycbcr
 from basicsr.utils.registry import DATASET_REGISTRY
 from .bicubic_util import resize_bicubic
 from .degraded_image_base import DegradedImageDataset
+from .jpeg_util import compress_jpeg
+from .noisy_image_dataset import to_uint8
 from .options import BicubicImageOptions
 
 
@@ -16,7 +18,8 @@ class BicubicImageDataset(DegradedImageDataset):
     The protocol of MemNet (`A Persistent Memory Network for Image Restoration <https://arxiv.org/abs/1708.02209>`_):
     luminance rounded to uint8, cut to a multiple of the scale, MATLAB's bicubic with antialiasing down and up; the
     down-scaled and the up-scaled image are neither rounded nor clipped (this gives the published figures of Set5,
-    33.66/.9299, 30.39/.8682, 28.42/.8104; rounding the small image costs .01 dB). lq has the size of gt.
+    33.66/.9299, 30.39/.8682, 28.42/.8104; rounding the small image costs .01 dB). lq has the size of gt. In training,
+    the small image of some samples can be noisy or JPEG-compressed (``noise_prob``, ``jpeg_prob``).
 
     Args:
         opt (dict): See :class:`BicubicImageOptions` (``scale`` is the network's, 1). With ``with_chroma`` items of
@@ -27,7 +30,7 @@ class BicubicImageDataset(DegradedImageDataset):
 
     def window(self, level):
         # up-scaling reads 2 small pixels on each side, each of them 2 more: 4 of them, and one for its halves
-        return level, 5 * level
+        return (16 if self.options.jpeg_prob else 1) * level, 5 * level
 
     def trim(self, img, level):
         return mod_crop(img, level)
@@ -35,6 +38,12 @@ class BicubicImageDataset(DegradedImageDataset):
     def degrade(self, img, level, generator):
         h, w = img.shape[:2]
         small = resize_bicubic(img.astype(np.float32) / 255., h // level, w // level)
+        if self.options.noise_prob and generator.uniform() < self.options.noise_prob:
+            sigma = np.float32(generator.uniform(0, self.options.noise_sigma) / 255.)
+            small = small + sigma * generator.standard_normal(small.shape).astype(np.float32)
+        if self.options.jpeg_prob and generator.uniform() < self.options.jpeg_prob:
+            quality = generator.randint(self.options.jpeg_range[0], self.options.jpeg_range[1] + 1)
+            small = compress_jpeg(to_uint8(small), quality).astype(np.float32) / 255.
         return resize_bicubic(small, h, w)
 
     def __getitem__(self, index):

@@ -172,10 +172,18 @@ class BicubicImageOptions(DegradedImageOptions):
     color: Color = option('y', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
     downscale: Scale | list[Scale] | None = option(
         None, 'Factor of down- and up-scaling; training draws one of a list for each sample.', unit='2..4')
+    noise_prob: float = option(0, 'Share of samples whose small image is noisy.', phase='train', ge=0, le=1)
+    noise_sigma: Level = option(10, 'Highest standard deviation of that noise; the lowest is 0.', unit='0..255',
+                                phase='train')  # yapf: disable
+    jpeg_prob: float = option(0, 'Share of samples whose small image is compressed by JPEG.', phase='train', ge=0, le=1)
+    jpeg_range: list[Quality] = option([60, 95], 'Lowest and highest quality of that compression.', phase='train',
+                                       min_length=2, max_length=2)  # yapf: disable
     with_chroma: bool = option(False, 'Items hold the chroma, for color images to be saved; needs `color: y`.',
                                phase='val')  # yapf: disable
 
     def rules(self):
         yield from super().rules()
+        if self.jpeg_range[0] > self.jpeg_range[1]:
+            yield 'jpeg_range', f'{self.jpeg_range}: the lowest quality stands first'
         if self.with_chroma and self.color != 'y':
             yield 'with_chroma', 'needs color: y'

@@ -6,6 +6,7 @@ import random
 from PIL import Image
 
 from basicsr.data import build_dataset
+from basicsr.utils.matlab_functions import imresize
 from memnet_basicsr.data.jpeg_util import compress_jpeg
 from memnet_basicsr.errors import UsageError
 
@@ -117,6 +118,29 @@ def test_first_compression_has_other_blocks(flat, monkeypatch):
     assert len(shifts) > 10 and all(0 <= v < 8 for shift in shifts for v in shift)
 
 
+def test_noise_of_the_small_image(flat):
+    """Up-scaling by 2 multiplies the variance of white noise by the summed squares of the cubic's weights, per axis."""
+    Image.fromarray(np.full((96, 96), 128, np.uint8)).save(flat / 'flat.png')
+    dataset = make(flat, 'BicubicImageDataset', downscale=2, noise_prob=0.5, noise_sigma=20)
+    variances = [(255 * (lq - gt))[:, 8:-8, 8:-8].var() for lq, gt in draw(dataset, 400)]
+    noisy = [v for v in variances if v > 1e-4]
+    assert len(noisy) / 400 == pytest.approx(0.5, abs=0.07)
+    gain = sum(w**2 for w in (0.8671875, 0.2265625, -0.0703125, -0.0234375))
+    assert np.mean(noisy) == pytest.approx(20**2 / 3 * gain**2, rel=0.15)
+
+
+def test_compression_of_the_small_image_is_that_of_pillow(flat):
+    img = np.random.default_rng(0).integers(0, 256, (24, 24), np.uint8).repeat(4, 0).repeat(4, 1)
+    Image.fromarray(img).save(flat / 'flat.png')
+    dataset = make(flat, 'BicubicImageDataset', downscale=3, jpeg_prob=1, jpeg_range=[40, 40])
+    lq, gt = draw(dataset, 1)[0]
+    small = np.clip(imresize(gt.transpose(1, 2, 0), 1 / 3) * 255, 0, 255).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(small[..., 0]).save(buffer, 'jpeg', quality=40)
+    expected = imresize(np.array(Image.open(buffer))[..., None] / np.float32(255), 3)
+    assert np.abs(lq[0] - expected[..., 0]).max() < 0.02
+
+
 @pytest.mark.parametrize('kind, kwargs, words', [
     ('NoisyImageDataset', dict(sigma=25, sigma_range=[0, 50]), 'sigma_range: excludes sigma; remove one of them'),
     ('NoisyImageDataset', dict(sigma_range=[50, 0]), 'the lowest level stands first'),
@@ -127,6 +151,7 @@ def test_first_compression_has_other_blocks(flat, monkeypatch):
     ('NoisyImageDataset', dict(sigma=25, jpeg_prob=True), r'jpeg_prob: true is not a number in \[0, 1\]'),
     ('NoisyImageDataset', dict(sigma=25, jpeg_range=[90, 60]), 'jpeg_range'),
     ('NoisyImageDataset', dict(sigma=25, gray_prob=0.5), 'gray_prob: needs color: rgb'),
+    ('BicubicImageDataset', dict(downscale=2, jpeg_range=[90, 60]), 'jpeg_range'),
     ('JPEGImageDataset', dict(quality_range=[0, 50]), r'quality_range: \[0, 50\] is not a list of 2 whole'),
     ('JPEGImageDataset', dict(quality_range=[5, 50.5]), r'quality_range: \[5, 50.5\] is not a list of 2 whole'),
 ])
