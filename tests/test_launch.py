@@ -411,10 +411,14 @@ def test_stock_model_executes_nothing(pipeline, options, images, tmp_path, monke
 
     paired(options, images, images)
     options['path']['pretrain_network_g'] = str(tmp_path / 'net.pth')
-    for content, reason in (({'params': Code()}, 'cannot be loaded safely'), ([1], 'holds a list')):
+    for content, reason in (({'params': Code()}, 'cannot be loaded safely'), ([1], 'holds a list'),
+                            ({}, 'has no params'), ({'params': 1}, 'has no params'),
+                            ({'params': {}}, 'has no tensors by name'),
+                            ({'params': {'a': torch.ones(1)}}, 'does not fit EDSR'),
+                            ({'params': {'a': torch.tensor(float('nan'))}}, 'a holds NaN')):  # yapf: disable
         torch.save(content, tmp_path / 'net.pth')
         monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
-        with pytest.raises(UsageError, match=rf'net\.pth {reason}'):
+        with pytest.raises(UsageError, match=rf'net\.pth:? {reason}'):
             pipeline(options)
         assert not (tmp_path / 'executed').exists()
         log, = (tmp_path / 'experiments' / 'tiny_run').glob('*.log')
@@ -431,7 +435,7 @@ def reset_logger():
         handler.close()
 
 
-def test_test_pipeline(refused, options, images, tmp_path):
+def test_test_pipeline(refused, pipeline, options, images, tmp_path):
     """test.py is checked in the same way; earlier results stay."""
     results = tmp_path / 'results' / 'tiny_run'
     results.mkdir(parents=True)
@@ -445,9 +449,14 @@ def test_test_pipeline(refused, options, images, tmp_path):
     refused(opt, 'one level', test=True)
     test_set['dataroot_gt'] = 'nowhere'
     refused(opt, 'nowhere does not exist', test=True)
-    del opt['val']
+    stock_val = opt.pop('val')
     refused(opt, ': val: is missing', test=True)
     assert [v.name for v in results.iterdir()] == ['precious']
+    # SRModel reads `suffix` without a default
+    test_set.update(dataroot_gt=str(images), sigma=5)
+    opt.update(model_type='SRModel', val={**stock_val, 'save_img': True})
+    pipeline(opt, test=True)
+    assert len(list((results / 'visualization' / 'a').glob('*_tiny_run.png'))) == len(os.listdir(images))
 
 
 # ---- where runs go --------------------------------------------------------------------------------------------------

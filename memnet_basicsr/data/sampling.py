@@ -6,12 +6,15 @@ its crops, flips and noise, and its sampler yields bare indices. Here the sample
 dataset that draws from ``random``, ``numpy.random`` or ``torch`` gives the same samples for any number of workers or
 processes, no two epochs repeat, and a run that is resumed in the middle of an epoch goes on with the very next sample.
 """
+import cv2
 import math
 import numpy as np
 import random
 import torch
 from contextlib import contextmanager
 from torch.utils.data import Dataset, Sampler
+
+from ..errors import UsageError
 
 
 class SampleIndex(int):
@@ -52,6 +55,42 @@ def sample_seed(index):
         torch.set_rng_state(states[2])
 
 
+def checked_item(dataset, index):
+    """Read an item of a dataset.
+
+    Args:
+        dataset (Dataset): The dataset. Errors of BasicSR's own classes do not name the image; here they do.
+        index (int): Index of the item.
+
+    Returns:
+        object: The item.
+
+    Raises:
+        UsageError: BasicSR cannot read the image, or input or ground truth is not finite.
+    """
+    try:
+        item = dataset[index]
+    except Exception as error:
+        if isinstance(error, UsageError) or not type(dataset).__module__.startswith('basicsr.'):
+            raise
+        text = 'damaged, or not an image' if isinstance(error, (AttributeError, cv2.error)) else \
+            ' '.join(map(str, error.args)) or type(error).__name__
+        raise UsageError(f'{_item_name(dataset, index)} cannot be read ({text}); replace or '
+                         'remove it') from error
+    for kind in ('lq', 'gt') if isinstance(item, dict) else ():
+        if torch.is_tensor(item.get(kind)) and not torch.isfinite(item[kind]).all():
+            raise UsageError(f'{_item_name(dataset, index, item)}: {kind} holds NaN or infinite values; replace or '
+                             'remove it')  # yapf: disable
+    return item
+
+
+def _item_name(dataset, index, item=None):
+    """Dataset and image for messages; BasicSR's datasets keep the paths of each item in ``paths``."""
+    paths = item or (dataset.paths[index] if hasattr(dataset, 'paths') else {'path': f'number {int(index)}'})
+    paths = [v for k, v in paths.items() if 'path' in k] if isinstance(paths, dict) else [paths]
+    return f'dataset {dataset.opt.get("name")}: image {" with ".join(dict.fromkeys(map(str, paths)))}'
+
+
 class SeededDataset(Dataset):
     """Any map-style dataset, with its randomness seeded per sample when it is asked by :class:`SampleIndex`.
 
@@ -65,9 +104,9 @@ class SeededDataset(Dataset):
 
     def __getitem__(self, index):
         if not isinstance(index, SampleIndex):
-            return self.dataset[index]
+            return checked_item(self.dataset, index)
         with sample_seed(index):
-            return self.dataset[index]
+            return checked_item(self.dataset, index)
 
     def __len__(self):
         return len(self.dataset)

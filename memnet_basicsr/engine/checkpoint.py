@@ -219,6 +219,50 @@ def write_state(opt, state, labels, keep_last=None):
                 os.remove(network_path(opt, label, iteration))
 
 
+def load_for(net, path, strict=True, param_key='params'):
+    """Read a checkpoint for ``BaseModel.load_network``, and check it before anything is loaded.
+
+    Args:
+        net (nn.Module): The network, not wrapped.
+        path (str): The checkpoint.
+        strict (bool): Whether the parameters must fit exactly. Default: True.
+        param_key (str | None): Their entry; BasicSR takes ``params`` where there is no such entry, and the whole file
+            for None. Default: 'params'.
+
+    Returns:
+        dict: Its content.
+
+    Raises:
+        UsageError: See :func:`load`; or the parameters do not fit or are not finite.
+    """
+    content = load(path)
+    if param_key is None:
+        params = parameters_of({'params': content}, path)
+    else:
+        key = param_key if param_key in content or 'params' not in content else 'params'
+        params = parameters_of(content, path, key)
+    params = net.adapt_state_dict(params) if hasattr(net, 'adapt_state_dict') else params
+    check_finite(params, path)
+    if strict:
+        check_fits(net, params, path)
+    return content
+
+
+def check_finite(params, where):
+    """Check that parameters hold numbers only.
+
+    Args:
+        params (dict[str, Tensor]): Parameters and buffers by name.
+        where (str): Their file, for the message.
+
+    Raises:
+        UsageError: One of them holds NaN or infinite values.
+    """
+    for name, value in params.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UsageError(f'{where}: {name} holds NaN or infinite values; use another checkpoint')
+
+
 def check_fits(net, state, where):
     """Check that a state dict fits a network, before anything is loaded.
 

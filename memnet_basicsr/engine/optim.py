@@ -159,6 +159,26 @@ def parameter_groups(net, bias_lr_mult, lr):
     ]
 
 
+def resume(model, state):
+    """Go on with the optimizers and schedules of a model of BasicSR.
+
+    Args:
+        model (BaseModel): The model, its optimizers and schedules as they were built.
+        state (dict): The training state.
+
+    Raises:
+        UsageError: The state is of other optimizers.
+    """
+    optimizers, schedulers = state['optimizers'], state['schedulers']
+    if len(optimizers) != len(model.optimizers) or len(schedulers) != len(model.schedulers):
+        raise UsageError(f'the training state is of {len(optimizers)} optimizer(s), the run has '
+                         f'{len(model.optimizers)}; start a new run from its weights (path: pretrain_network_g)')
+    for optimizer, saved in zip(model.optimizers, optimizers):
+        resume_optimizer(optimizer, saved)
+    for scheduler, saved in zip(model.schedulers, schedulers):
+        resume_scheduler(scheduler, saved)
+
+
 def resume_optimizer(optimizer, state):
     """Load the moments of a saved optimizer; hyperparameters are those of the option file, the learning rate is saved.
 

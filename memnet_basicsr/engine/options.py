@@ -11,7 +11,7 @@ from ..option_block import Block, option
 class StockOptimizerOptions(Block):
     """An optimizer that BasicSR's models build. It may be given any argument of its class; common ones stand here."""
     model_config = ConfigDict(extra='allow')
-    supported: ClassVar[tuple | None] = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
+    by_basicsr: ClassVar[bool] = True
 
     type: str = option(..., 'Class of `torch.optim`.', on_resume='stop')
     lr: float = option(..., 'Learning rate.', gt=0)
@@ -34,10 +34,15 @@ class StockOptimizerOptions(Block):
         import inspect
         import torch
 
+        from basicsr.models.base_model import BaseModel
         from .optim import build_optimizer, optimizers
-        if self.supported and self.type not in self.supported:
-            yield 'type', f'{self.type!r} is not one of {", ".join(self.supported)}, which BasicSR builds'
-            return
+        stand_in = [torch.nn.Parameter(torch.zeros(2, 2))]  # for the network: the class checks its own arguments
+        if self.by_basicsr:
+            try:  # the last release builds Adam only
+                BaseModel.get_optimizer(None, self.type, stand_in, self.lr)
+            except NotImplementedError:
+                yield 'type', f"BasicSR's models do not build {self.type!r}; use Adam, or RestorationModel"
+                return
         found = optimizers().get(self.type)
         allowed = inspect.signature(found).parameters if found else self.arguments()
         unknown = [key for key in self.arguments() if key not in allowed]
@@ -46,15 +51,15 @@ class StockOptimizerOptions(Block):
                 f'{self.type} has no argument {key}; remove the line'
         if unknown:
             return
-        try:  # on a stand-in for the network: the class checks its own arguments
-            build_optimizer(self.type, [torch.nn.Parameter(torch.zeros(2, 2))], self.lr, **self.arguments())
+        try:
+            build_optimizer(self.type, stand_in, self.lr, **self.arguments())
         except UsageError as error:
             yield (), str(error).removeprefix('train: optim_g: ')
 
 
 class OptimizerOptions(StockOptimizerOptions):
     """An optimizer of ``torch.optim``, or Muon. It may be given any argument of its class; common ones stand here."""
-    supported: ClassVar[tuple | None] = None
+    by_basicsr: ClassVar[bool] = False
 
     type: str = option(..., 'Class of `torch.optim`, or `Muon`.', on_resume='stop')
     bias_lr_mult: float = option(1, 'Factor on the learning rate of the biases of convolutions.', ge=0)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite
 from ..atomic_file import replacing
+from ..data.sampling import SeededDataset
 from ..errors import UsageError, first_line
 from ..metrics import mean_of
 from .checkpoint import few
@@ -130,7 +131,7 @@ class Validation:
         count = min(len(self.dataset), self.options.max_images or len(self.dataset))
         positions = range(rank, count, world_size)
         loader = torch.utils.data.DataLoader(
-            torch.utils.data.Subset(self.dataset, positions), batch_size=1, generator=torch.Generator())
+            torch.utils.data.Subset(SeededDataset(self.dataset), positions), batch_size=1, generator=torch.Generator())
         bar = tqdm(total=count, unit='image', desc=self.name, leave=False, disable=rank != 0 or not self.options.pbar)
         rows = {}
         with bar:
@@ -146,10 +147,6 @@ class Validation:
         model = self.model
         vars(model).pop('gt', None)  # of another image, where this set has none
         image = image_name(data['lq_path'][0], self.dataset.opt)
-        for kind in ('lq', 'gt'):
-            if kind in data and not torch.isfinite(data[kind]).all():
-                raise UsageError(f'dataset {self.name}: {kind} of image {image} holds NaN or infinite values; replace '
-                                 'or remove it')  # yapf: disable
         model.feed_data(data)
         model.test()
         visuals = model.get_current_visuals()

@@ -10,7 +10,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from basicsr.utils.registry import ARCH_REGISTRY
 from ..atomic_file import write_atomically
-from ..engine.checkpoint import check_fits, load, parameters_of
+from ..engine.checkpoint import check_finite, check_fits, load, parameters_of
 from ..errors import UsageError, first_line, near
 from .bundled import FOLDER, KEY
 from .description import check_description
@@ -176,9 +176,7 @@ def build_network(network_opt, params, where):
     with _size_limit(params, where):
         net = build_untrained(network_opt, where)
     check_fits(net, params, where)
-    for name, value in params.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UsageError(f'{where}: {name} holds NaN or infinite values; use another checkpoint')
+    check_finite(params, where)
     net.load_state_dict(params)
     return net
 

@@ -15,7 +15,7 @@ from ..engine.distributed import gather
 from ..engine.json_lines import count_lines, keep_lines
 from ..engine.mixup import MixUp
 from ..engine.network_figures import network_figures
-from ..engine.optim import build_optimizer, build_scheduler, parameter_groups, resume_optimizer, resume_scheduler
+from ..engine.optim import build_optimizer, build_scheduler, parameter_groups, resume
 from ..engine.options import PathOptions, RunOptions, TrainOptions, ValidationOptions
 from ..engine.random_state import get_random_state, set_random_state
 from ..engine.speed import SpeedMeter, peak_memory
@@ -307,14 +307,7 @@ class RestorationModel(SRModel):
         return osp.join(self.opt['path']['log'], 'metrics.jsonl')
 
     def resume_training(self, resume_state):
-        optimizers, schedulers = resume_state['optimizers'], resume_state['schedulers']
-        if len(optimizers) != len(self.optimizers) or len(schedulers) != len(self.schedulers):
-            raise UsageError(f'the training state is of {len(optimizers)} optimizer(s), the run has '
-                             f'{len(self.optimizers)}; start a new run from its weights (path: pretrain_network_g)')
-        for optimizer, saved in zip(self.optimizers, optimizers):
-            resume_optimizer(optimizer, saved)
-        for scheduler, saved in zip(self.schedulers, schedulers):
-            resume_scheduler(scheduler, saved)
+        resume(self, resume_state)
         ours = resume_state.get('memnet_basicsr')
         logger = get_root_logger()
         if ours is None:
@@ -330,18 +323,6 @@ class RestorationModel(SRModel):
         else:
             logger.warning(f'The training state is of {len(ours["random"])} process(es), not of '
                            f'{self.opt["world_size"]}: random states are not taken up, and data come in another order.')
-
-    def load_network(self, net, load_path, strict=True, param_key='params'):
-        """Load a network's weights; with ``strict`` a checkpoint of another configuration is told in one line."""
-        weights = checkpoint.load(load_path)
-        if strict:
-            key = param_key if param_key in weights or 'params' not in weights else 'params'
-            weights = weights if key is None else weights.get(key, {})
-            weights = {k[len('module.'):] if k.startswith('module.') else k: v for k, v in weights.items()}
-            bare = self.get_bare_model(net)
-            weights = bare.adapt_state_dict(weights) if hasattr(bare, 'adapt_state_dict') else weights
-            checkpoint.check_fits(bare, weights, load_path)
-        super().load_network(net, load_path, strict, param_key)
 
     def _leave(self, done_iter, signal):
         """Save and leave; between two iterations or instead of a validation, so that resuming is exact."""

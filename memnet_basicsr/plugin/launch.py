@@ -27,6 +27,7 @@ from basicsr.utils import registry
 from ..data.sampling import EpochSampler, SeededDataset
 from ..engine import checkpoint
 from ..engine.distributed import gather
+from ..engine.optim import resume
 from ..engine.run_lock import lock_run
 from ..engine.stop import leave_signals_to_parent
 from ..engine.validation import check_crop_border, image_name
@@ -53,8 +54,9 @@ def install():
         stock = getattr(module, name)
         if not hasattr(stock, '__wrapped__'):
             _exchange(name, stock, wrap(stock))
-    if not hasattr(BaseModel.load_network, '__wrapped__'):
-        BaseModel.load_network = _loading_safely(BaseModel.load_network)
+    for name, wrap in (('load_network', _loading_safely), ('resume_training', _resuming)):
+        if not hasattr(getattr(BaseModel, name), '__wrapped__'):
+            setattr(BaseModel, name, wrap(getattr(BaseModel, name)))
 
 
 def _exchange(name, stock, ours):
@@ -94,6 +96,8 @@ def _checking(stock):
             check_launcher(command.launcher, file)
             opt, args = stock(compat.run_root(root_path), is_train)
             opt['seed_drawn'] = file.options.get('manual_seed') is None
+            if opt.get('val'):
+                opt['val'].setdefault('suffix', None)  # BasicSR's models need the line, though it may be empty
             if opt['dist']:  # without manual_seed each process has drawn its own
                 opt['manual_seed'] = gather(opt['manual_seed'], opt)[0]
             find_pretrained(opt, args.opt)
@@ -182,20 +186,31 @@ def _reporting(stock):
     return get_env_info
 
 
-# ---- load_network ---------------------------------------------------------------------------------------------------
+# ---- models ---------------------------------------------------------------------------------------------------------
 
 
 def _loading_safely(stock):
-    """BasicSR's models read weights as ours do: nothing is executed, checksums are verified, mistakes are one line."""
+    """All models read weights in one way: nothing is executed, checksums are verified, mistakes are one line."""
 
     @wraps(stock)
-    def load_network(self, *args, **kwargs):
+    def load_network(self, net, load_path, strict=True, param_key='params'):
         if current_run == {}:
-            return stock(self, *args, **kwargs)
-        with compat.pretend(torch, load=lambda path, **how: checkpoint.load(path)):
-            return stock(self, *args, **kwargs)
+            return stock(self, net, load_path, strict, param_key)
+        content = checkpoint.load_for(self.get_bare_model(net), load_path, strict, param_key)
+        with compat.pretend(torch, load=lambda path, **how: content):
+            return stock(self, net, load_path, strict, param_key)
 
     return load_network
+
+
+def _resuming(stock):
+    """In BasicSR's models too, another schedule takes effect and another optimizer stops the run."""
+
+    @wraps(stock)
+    def resume_training(self, resume_state):
+        (stock if current_run == {} else resume)(self, resume_state)
+
+    return resume_training
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from functools import partial
 from basicsr.data import build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
 from memnet_basicsr.data.sampling import EpochSampler, SampleIndex, SeededDataset, sample_seed
+from memnet_basicsr.errors import UsageError
 from memnet_basicsr.plugin.launch import build_dataloader
 
 torch.set_num_threads(1)
@@ -51,6 +52,57 @@ def loader(dataset, workers=0, rank=0, world_size=1, batch_size=BATCH, ratio=1, 
         return batches
 
     return epochs
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """BasicSR's dataset of three pairs, the second of which can be changed."""
+    for folder in ('lq', 'gt'):
+        (tmp_path / folder).mkdir()
+        for name in 'abc':
+            cv2.imwrite(str(tmp_path / folder / f'{name}.png'), np.full((16, 16, 3), 9, np.uint8))
+    opt = dict(
+        name='pairs', type='PairedImageDataset', phase='train', scale=1, io_backend=dict(type='disk'), gt_size=8,
+        use_hflip=True, use_rot=True, **{f'dataroot_{v}': str(tmp_path / v) for v in ('lq', 'gt')})  # yapf: disable
+    return SeededDataset(build_dataset(opt))
+
+
+@pytest.mark.parametrize('content, reason', [
+    (b'no image', 'damaged, or not an image'),
+    (b'', 'damaged, or not an image'),
+    (cv2.imencode('.png', np.zeros((9, 16, 3), np.uint8))[1].tobytes(), 'Scale mismatches'),
+])
+def test_images_that_basicsr_cannot_read_are_named(pairs, tmp_path, content, reason):
+    (tmp_path / 'lq' / 'b.png').write_bytes(content)
+    a, b = (
+        next(i for i, v in enumerate(pairs.dataset.paths) if v['gt_path'].endswith(name))
+        for name in ('a.png', 'b.png'))
+    assert pairs[SampleIndex(a, 1, 0, 0)]['lq'].shape == (3, 8, 8)
+    with pytest.raises(
+            UsageError, match=rf'^dataset pairs: image .*lq/b\.png with .*gt/b\.png cannot be read \({reason}'):
+        pairs[SampleIndex(b, 1, 0, 1)]
+
+
+def test_samples_that_are_not_finite_are_named():
+
+    class Samples(Draws):
+
+        def __getitem__(self, index):
+            return dict(lq=torch.zeros(3, 4, 4), gt=torch.full((3, 4, 4), float('inf')), lq_path='a.tif')
+
+    with pytest.raises(UsageError, match=r'^dataset draws: image a\.tif: gt holds NaN or infinite values; replace'):
+        SeededDataset(Samples())[SampleIndex(1, 1, 0, 1)]
+
+
+def test_errors_of_other_datasets_keep_their_traceback():
+
+    class Wrong(Draws):
+
+        def __getitem__(self, index):
+            raise KeyError('a mistake in the code')
+
+    with pytest.raises(KeyError, match='a mistake in the code'):
+        SeededDataset(Wrong())[0]
 
 
 def flat(epochs):

@@ -133,6 +133,25 @@ def test_more_iterations(resume):
     assert state['memnet_basicsr']['options']['train']['total_iter'] == 12  # to be compared next time
 
 
+def test_schedule_of_a_model_of_basicsr(server, tmp_path):
+    """Its states keep no options, and BasicSR goes on with the schedule of the state, or ends in a TypeError."""
+    write_images(tmp_path)
+    stock = {**SHORT, 'model_type': 'SRModel', 'network_g': {'type': 'TinyNetForTests'},
+             'train__pixel_opt': {'type': 'L1Loss'}, 'train__optim_g': {'type': 'Adam', 'lr': 1e-3}}  # yapf: disable
+    for total_iter in (6, 12):
+        stock.update(
+            train__total_iter=total_iter,
+            train__scheduler={
+                'type': 'CosineAnnealingRestartLR',
+                'periods': [total_iter]
+            })
+        write_options(tmp_path, options(**stock))
+        assert server.run(tmp_path, '-opt', 't.yml', '--auto_resume') == 0, (tmp_path / 'log').read_text()
+    assert '6.state keeps no options' in (tmp_path / 'log').read_text()
+    group, = load(tmp_path, 'training_states/12.state')['optimizers'][0]['param_groups']
+    assert group['lr'] == pytest.approx(1e-3 * (1 + math.cos(math.pi * 11 / 12)) / 2)
+
+
 def test_another_learning_rate(resume):
     code, log = resume(**LONGER, train__optim_g={'type': 'AdamW', 'lr': 0.5, 'weight_decay': 0.25})
     assert code == 0 and 'train: optim_g: lr: 0.001 then, 0.5 now' in log, log

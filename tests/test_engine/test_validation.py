@@ -180,7 +180,7 @@ def test_output_that_is_not_finite(validate, tmp_path, monkeypatch, value):
 def test_data_that_are_not_finite(validate, kind):
     data = items()
     data[1][kind][0, 2, 3] = math.nan
-    with pytest.raises(UsageError, match=f'dataset v: {kind} of image p1 holds NaN or infinite values; replace'):
+    with pytest.raises(UsageError, match=f'dataset v: image .*p1.png: {kind} holds NaN or infinite values; replace'):
         validate(data)
 
 

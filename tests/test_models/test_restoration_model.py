@@ -366,6 +366,15 @@ def test_pretrained_weights_of_another_network_are_told_in_one_line(tmp_path):
             UsageError, match=r'unexpected norm\.bias, norm\.num_batches_tracked, norm\.running_mean and 2 more'):
         make(tmp_path, path__pretrain_network_g=path)
     make(tmp_path, path__pretrain_network_g=path, path__strict_load_g=False)
+    torch.save({'params': 1}, path)
+    with pytest.raises(UsageError, match=r'x\.pth has no params'):
+        make(tmp_path, path__pretrain_network_g=path)
+    net = TinyNetForTests()
+    torch.save(net.state_dict(), path)
+    assert 'tail.bias' in checkpoint.load_for(net, path, param_key=None)
+    torch.save({'params': {**net.state_dict(), 'tail.bias': torch.tensor([float('nan')])}}, path)
+    with pytest.raises(UsageError, match=r'x\.pth: tail\.bias holds NaN or infinite values'):
+        make(tmp_path, path__pretrain_network_g=path, path__strict_load_g=False)
     with pytest.raises(UsageError, match=r'none\.pth does not exist'):
         make(tmp_path, path__pretrain_network_g=str(tmp_path / 'none.pth'))
 

@@ -174,7 +174,7 @@ CHANGES = {
     'GAN without discriminator': (changed('model_type', 'SRGANModel'),
         'network_d: is missing; SRGANModel trains against'),
     'optimizer that SRModel does not build': (TEXT.replace('RestorationModel', 'SRModel').replace('Adam', 'NAdam'),
-        "train: optim_g: type: 'NAdam' is not one of Adam, AdamW"),
+        "train: optim_g: type: BasicSR's models do not build 'NAdam'; use Adam"),
     'schedule that SRModel does not build': (TEXT.replace('RestorationModel', 'SRModel'),
         "train: scheduler: type 'WarmupCosineLR' is unknown"),
     'unknown model': (changed('model_type', 'RestorationModl'), "model_type: no 'RestorationModl' is registered; near: "
