@@ -72,11 +72,15 @@ if __name__ == '__main__':
             'pydantic>=2.5'
         ],
         extras_require={
+            # memnet-restore --backend
+            'onnxruntime': ['onnx', 'onnxruntime'],
+            'openvino': ['onnx', 'openvino'],
             'analysis': ['scikit-learn'],  # t-SNE
             # scripts/compare_restorers.py; bm3d is for non-commercial use
             'compare': ['bm3d', 'tabulate'],
             # scikit-image: images of the demo and independent checks of metrics
-            'tests': ['pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'tabulate', 'jsonschema'],
+            'tests':
+            ['pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'openvino', 'tabulate', 'jsonschema'],
             'dev': ['ruff', 'yapf', 'isort', 'codespell', 'flake8'],
         },
         classifiers=[

@@ -38,7 +38,7 @@ def test_source_distribution_can_be_built_from(new_project, run_command):
 
 def test_every_requirement_is_pinned():
     text = (ROOT / 'setup.py').read_text()
-    lists = re.findall(r'(?:install_requires=|\'tests\': |\'dev\': )\[(.*?)\]', text, flags=re.DOTALL)
+    lists = re.findall(r'(?:install_requires=|\'tests\':|\'dev\':)\s*\[(.*?)\]', text, flags=re.DOTALL)
     names = {re.split('[<>=]', v)[0].lower() for part in lists for v in re.findall(r"'([^']+)'", part)}
     assert {'torch', 'basicsr', 'pytest'} <= names
     lines = [v for v in (ROOT / 'constraints.txt').read_text().splitlines() if v and not v.startswith('#')]

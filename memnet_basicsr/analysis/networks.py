@@ -7,8 +7,7 @@ from ..engine.checkpoint import load, parameters_of
 from ..errors import UsageError
 from ..inference import Inference
 from ..inference.inference import declared_multiple
-from ..inference.restorer import input_channels
-from ..inference.weights import build_network, find_weights, load_network
+from ..inference.weights import build_network, find_weights, input_channels, load_network
 from ..plugin.option_file import load_yaml
 
 

@@ -46,8 +46,12 @@ def load(path):
         dict: Its content.
 
     Raises:
-        UsageError: If it does not exist, is damaged, holds more than tensors and plain values, or is no dictionary.
+        UsageError: If it does not exist, is damaged, holds more than tensors and plain values, is no dictionary, or is
+            an exported network.
     """
+    if str(path).endswith('.onnx'):
+        raise UsageError(f'checkpoint {path} is an exported network, which cannot be trained; use the .pth or '
+                         '.safetensors file that it was made from')
     try:
         if zipfile.is_zipfile(path):
             _check_archive(path)

@@ -5,10 +5,10 @@ from torch import nn
 def is_plain(module):
     """Whether a module must be computed by its plain form.
 
-    That is so while tracing or compiling (the compiler fuses by itself), with SyncBatchNorm, and if forward hooks on
-    its submodules must see their activations.
+    That is so while compiling (the compiler fuses by itself), with SyncBatchNorm, and if forward hooks on its
+    submodules must see their activations.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling():
         return True
     inner = [m for m in module.modules() if m is not module]
     # nn.Module has no public way to ask for hooks.
@@ -16,5 +16,5 @@ def is_plain(module):
 
 
 def trains_plain(module):
-    """Whether a training unit must be computed by its plain form: :func:`is_plain`, or no gradient is needed."""
-    return not torch.is_grad_enabled() or is_plain(module)
+    """Whether a training unit must be computed plainly: :func:`is_plain`, while tracing, or no gradient is needed."""
+    return not torch.is_grad_enabled() or torch.jit.is_tracing() or is_plain(module)

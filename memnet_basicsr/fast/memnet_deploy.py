@@ -52,6 +52,11 @@ class NormRelu(nn.Module):
     def forward(self, x, out=None, source=0):
         return torch.addcmul(self.shift[source], x, self.scale[source], out=out).clamp_min_(0)
 
+    def graph(self, x, source=0):
+        """(n, c, h, w) -> (n, c, h, w), as nodes that inference engines fuse."""
+        scale, shift = self.scale[source], self.shift[source]
+        return F.relu(F.batch_norm(x, torch.zeros_like(shift), torch.ones_like(scale), scale, shift, eps=0))
+
 
 class DeployRecursion(nn.Module):
     """h += conv_b(relu(norm_b(conv_a(relu(norm_a(h)))))) in place, with norm_b folded into conv_a."""
@@ -82,6 +87,10 @@ class DeployRecursion(nn.Module):
                 inner[:, -1] = 0
             h[:, begin:end] += self.conv_b.inner(inner)
             yield begin, end
+
+    def graph(self, h):
+        """(n, c, h, w) -> (n, c, h, w)."""
+        return h + self.conv_b.graph(F.relu(self.conv_a.graph(self.norm_relu.graph(h))))
 
 
 class DeployBlock(nn.Module):
@@ -125,6 +134,18 @@ class DeployBlock(nn.Module):
                     self.add_to_gate(out[:, begin:end], h[:, begin:end], source, buffer[1])
         return out
 
+    def graph(self, memories):
+        """:meth:`forward` of memories (n, c, h, w)."""
+        h, sources = memories[-1], memories[:self.num_long]
+        for r, recursion in enumerate(self.recursions):
+            h = recursion.graph(h)
+            sources = sources + [h] * (self.short_term or r == len(self.recursions) - 1)
+        shares = (F.conv2d(
+            self.gate_norm.graph(memory, i),
+            weight.t()[:, :, None, None], None if i else self.gate_bias)
+                  for i, (memory, weight) in enumerate(zip(sources, self.gate_weight)))
+        return sum(shares, next(shares))
+
 
 class MemNetDeploy(nn.Module):
     """MemNet for inference alone: the same function, made from trained weights.
@@ -133,7 +154,8 @@ class MemNetDeploy(nn.Module):
     3x3 convolutions multiply half as often (:class:`FastConv3x3`, in float32 on a CPU). The gates are sums over their
     sources, so no concatenation and no short-term memory is kept. Features lie channel last, and are worked off in
     strips of rows on a CPU. ``.to(torch.bfloat16)`` halves memory and, where the processor supports it, time, at
-    bfloat16's accuracy (the image itself stays as it is).
+    bfloat16's accuracy (the image itself stays as it is). A trace holds plain convolutions and the sums of the gates,
+    since inference engines schedule by themselves.
 
     Args:
         net (MemNet): Trained network; a copy of its weights is taken.
@@ -170,6 +192,22 @@ class MemNetDeploy(nn.Module):
         if self.unshuffle > 1:
             x = F.pad(x, (0, -full_width % self.unshuffle, 0, -full_height % self.unshuffle), mode='replicate')
             x = F.pixel_unshuffle(x, self.unshuffle)
+        y = self.graph(x) if torch.jit.is_tracing() else self.by_strips(x)
+        return F.pixel_shuffle(y, self.unshuffle)[..., :full_height, :full_width]
+
+    def graph(self, x):
+        """:meth:`by_strips` without in-place operations, for traces."""
+        y = self.input_weight * x
+        memories = [F.conv2d(self.fenet_norm.graph(x), self.fenet_conv.weight, self.fenet_conv.bias, padding=1)]
+        for m, block in enumerate(self.memory_blocks):
+            memories.append(block.graph(memories))
+            if m >= self.first_recon:
+                norm, conv = (v[m - self.first_recon] for v in (self.recon_norms, self.recon_convs))
+                y = y + F.conv2d(norm.graph(memories[-1]), conv.weight, conv.bias, padding=1)
+        return y
+
+    def by_strips(self, x):
+        """Restore an image whose pixels are unshuffled."""
         n, _, height, width = x.shape
         conv = self.fenet_conv
         count = max(1, min(n * height * width // STRIP_PIXELS, height // 8)) if x.device.type == 'cpu' else 1
@@ -186,7 +224,7 @@ class MemNetDeploy(nn.Module):
             memories.append(block(memories, strips, buffer))
             if m >= self.first_recon:
                 self.reconstruct(y, memories[-1], m - self.first_recon, strips, buffer[0])
-        return F.pixel_shuffle(y, self.unshuffle)[..., :full_height, :full_width]
+        return y
 
     def reconstruct(self, y, memory, index, strips, buffer):
         """Add a block's weighted output to y."""

@@ -34,6 +34,8 @@ class DeployConv(nn.Module):
 
     def forward(self, x):
         """(n, c, h, w) -> (n, num_out, h, w)."""
+        if torch.jit.is_tracing():
+            return F.conv2d(x, self.weight, self.bias, padding=self.padding)
         x = x.to(self.weight.dtype)
         if self.fast is not None:
             return self.fast(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -74,6 +76,9 @@ class DeployCAB(nn.Module):
 
     def forward(self, x):
         """(n, c, h, w) -> (n, c, h, w)."""
+        if torch.jit.is_tracing():
+            res = self.conv2.graph(F.leaky_relu(self.conv1.graph(x), self.slope))
+            return x + res * self.attention(F.adaptive_avg_pool2d(res, 1))
         rows = x.permute(0, 2, 3, 1)
         res = self.by_strips(rows) if is_fast(x) else self.conv2(F.leaky_relu_(self.conv1(rows), self.slope))
         res = res.permute(0, 3, 1, 2)
@@ -149,7 +154,7 @@ class MemoryNetDeploy(nn.Module):
 
     Blocks process rows in strips, and 3x3 convolutions need half of the multiplications (:class:`FastConv3x3`, in
     float32 on a CPU). ``.to(torch.bfloat16)`` halves memory and, where the processor supports it, time, at the accuracy
-    of bfloat16 (the image itself keeps its type).
+    of bfloat16 (the image itself keeps its type). A trace holds plain convolutions, see :class:`MemNetDeploy`.
 
     Args:
         net (MemoryNet): Trained network. Its weights are copied.

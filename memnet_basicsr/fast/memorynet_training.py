@@ -118,7 +118,7 @@ class FastMemoryNet(MemoryNet):
 
     def pad(self, x):
         x = super().pad(x)
-        return channels_last(x) if x.device.type == 'cpu' else x
+        return channels_last(x) if x.device.type == 'cpu' and not torch.jit.is_tracing() else x
 
 
 def channels_last(x):

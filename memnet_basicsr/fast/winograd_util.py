@@ -104,3 +104,7 @@ class FastConv3x3(nn.Module):
     def direct(self, x, pad):
         """The direct sum, with or without padding above and below."""
         return F.conv2d(x.permute(0, 3, 1, 2), self.weight, self.bias, padding=(pad, 1)).permute(0, 2, 3, 1)
+
+    def graph(self, x):
+        """The direct sum of features (n, c, h, w)."""
+        return F.conv2d(x, self.weight, self.bias, padding=1)

@@ -41,7 +41,9 @@ def restore_files(input,
                   overwrite=False,
                   strength=1.,
                   auto=False,
-                  max_megapixels=MAX_PIXELS / 1e6):
+                  max_megapixels=MAX_PIXELS / 1e6,
+                  backend='torch',
+                  threads=None):
     """Restore image files. Report failures and continue with the remaining files.
 
     Args:
@@ -60,6 +62,8 @@ def restore_files(input,
         auto (bool): Whether to choose the bundled network for each image, see :func:`choose_network`; clean images are
             copied. Default: False.
         max_megapixels (float): Largest size of an image. Default: 179.
+        backend (str): 'torch', 'onnxruntime', 'openvino' or 'auto', see :func:`select_backend`. Default: 'torch'.
+        threads (int | None): Threads on the CPU; None leaves torch's number. Default: None.
 
     Returns:
         int: Number of images that could not be restored.
@@ -77,8 +81,10 @@ def restore_files(input,
         raise UsageError(f'{gt}: there is no such file or folder of clean images')
     _check_writable(osp.dirname(osp.abspath(targets[0])) if _is_file_name(files.images, output) else output)
     _remove_leftovers({osp.dirname(osp.abspath(v)) for v in targets})
+    if threads is not None:
+        torch.set_num_threads(threads)
     options = dict(device=device, precision=precision, tile=tile or None, ensemble=ensemble,
-                   strength=check_strength(strength))  # yapf: disable
+                   strength=check_strength(strength), backend=backend)  # yapf: disable
     networks = _Networks(weights, options)
     scale = 1 if auto else networks.load(weights).check_scale(scale)
 
@@ -118,6 +124,8 @@ class _Networks:
     def load(self, name):
         if name not in self.loaded:
             self.loaded[name] = load_restorer(name, **self.options)
+            if self.options['backend'] == 'auto':
+                _print(f'backend: {self.loaded[name].backend}')
         return self.loaded[name]
 
     def choose(self, source, file):
@@ -309,7 +317,7 @@ def _figures(score):
 
 def _one_line(source, error):
     text = first_line(error)
-    if isinstance(error, MemoryError) or 'out of memory' in text or "can't allocate memory" in text:
+    if isinstance(error, MemoryError) or 'out of memory' in text or 'allocate memory' in text:
         return f'{source}: out of memory; try smaller tiles (--tile 256)'
     if isinstance(error, OSError) and error.strerror:
         return f'{source}: the output cannot be written: {error.strerror} ({error.filename})'

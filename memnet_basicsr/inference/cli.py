@@ -56,11 +56,19 @@ def parse_args(argv=None):
     parser.add_argument(
         '--max_megapixels', type=float, default=179., help='largest size of an image. Default: %(default)g')
     parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='Default: %(default)s')
+    parser.add_argument(
+        '--backend',
+        choices=('auto', 'torch', 'onnxruntime', 'openvino'),
+        default='torch',
+        help='what computes on the CPU; auto: the fastest installed one. Default: %(default)s')
+    parser.add_argument('--threads', type=int, help='threads on the CPU. Default: all cores')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... Default: the GPU if there is one')
     parser.add_argument('--overwrite', action='store_true', help='replace existing files')
     args = parser.parse_args(argv)
     if args.tile < 0:
         parser.error(f'argument --tile: {args.tile} is negative')
+    if args.threads is not None and args.threads < 1:
+        parser.error(f'argument --threads: {args.threads} is not positive')
     if not 0 <= args.strength <= 1:
         parser.error(f'argument --strength: {args.strength:g} is outside [0, 1]')
     if not args.max_megapixels > 0:

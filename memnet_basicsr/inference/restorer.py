@@ -1,4 +1,3 @@
-import inspect
 import numpy as np
 import torch
 import warnings
@@ -7,14 +6,14 @@ from torch.nn import functional as F
 from ..data.bicubic_util import resize_bicubic
 from ..errors import UsageError
 from .arrays import to_batch
-from .bundled import CHANNEL_ARGUMENTS
+from .backends import select_backend
 from .color import rgb_to_ycbcr, ycbcr_to_rgb
 from .inference import Inference
 from .input_level import check_strength, estimate_sigma, outside_range
-from .weights import load_network
+from .weights import input_channels, load_network
 
 
-def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=False, strength=1.):
+def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=False, strength=1., backend='torch'):
     """Load weights and return a function that restores images: ``out = load_restorer('memnet_denoise')(img)``.
 
     Args:
@@ -25,12 +24,15 @@ def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=Fal
         tile (int | None): Side of the tiles in pixels, for images too large for the memory. Default: None.
         ensemble (bool): Average over the eight flips and rotations: eight times the time. Default: False.
         strength (float): Weight of the output when it is blended with the input, in [0, 1]. Default: 1.
+        backend (str): What computes the network: 'torch', 'onnxruntime', 'openvino' or 'auto', see
+            :func:`select_backend`. Default: 'torch'.
 
     Returns:
         Restorer: Maps images to restored images.
 
     Raises:
-        UsageError: If the weights cannot be loaded, or an argument is out of its range.
+        UsageError: If the weights cannot be loaded, an argument is out of its range, or the backend is not installed or
+            cannot run the network.
     """
     strength = check_strength(strength)
     net, description = load_network(source)
@@ -40,7 +42,8 @@ def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=Fal
         self_ensemble=ensemble,
         precision=precision,
         local_statistics=description.get('local_statistics'))
-    return Restorer(net, description, inference, device, strength)
+    net, choice = select_backend(backend, net, description['network_g'], inference, device)
+    return Restorer(net, description, inference, device, strength, choice)
 
 
 class Restorer:
@@ -56,6 +59,7 @@ class Restorer:
         device (str | torch.device | None): Device; None selects the GPU if there is one. Default: None.
         strength (float): Weight of the output when it is blended with the input (for super-resolution: with the
             bicubic enlargement), in [0, 1]. Default: 1.
+        backend (str): What computes the network, as a line for users. Default: 'torch'.
 
     Attributes:
         valid_range (dict): Inputs that the network was trained for, such as ``{'sigma': [0, 75]}`` (scale 0..255) or
@@ -65,8 +69,8 @@ class Restorer:
         UsageError: If there is no such device, or ``strength`` is outside [0, 1].
     """
 
-    def __init__(self, net, description, inference=None, device=None, strength=1.):
-        self.description = description
+    def __init__(self, net, description, inference=None, device=None, strength=1., backend='torch'):
+        self.description, self.backend = description, backend
         self.valid_range = description.get('range') or {}
         self.strength = check_strength(strength)
         self.inference = inference or Inference()
@@ -225,21 +229,3 @@ def upscale(img, scale):
     size = round(img.size(2) * scale), round(img.size(3) * scale)
     resized = [torch.from_numpy(resize_bicubic(v.permute(1, 2, 0).cpu().numpy(), *size)) for v in img]
     return torch.stack(resized).permute(0, 3, 1, 2).contiguous().to(img.device)
-
-
-def input_channels(net, network_opt):
-    """Number of channels of a network's input.
-
-    Args:
-        net (nn.Module): Network.
-        network_opt (dict): Its ``network_g``.
-
-    Returns:
-        int: The constructor argument for it, as given or by default; 3 if there is none.
-    """
-    defaults = {k: v.default for k, v in inspect.signature(type(net)).parameters.items()}
-    for name in CHANNEL_ARGUMENTS:
-        value = network_opt.get(name, defaults.get(name))
-        if isinstance(value, int):
-            return value
-    return 3

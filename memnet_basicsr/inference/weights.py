@@ -1,5 +1,6 @@
 import contextlib
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from ..atomic_file import write_atomically
 from ..engine.checkpoint import check_finite, check_fits, load, parameters_of
 from ..errors import UsageError, first_line, near
-from .bundled import FOLDER, KEY
+from .bundled import CHANNEL_ARGUMENTS, FOLDER, KEY
 from .description import check_description
 from .download import download
 
@@ -179,6 +180,26 @@ def build_network(network_opt, params, where):
     check_finite(params, where)
     net.load_state_dict(params)
     return net
+
+
+def input_channels(net, network_opt):
+    """Number of channels of a network's input.
+
+    Args:
+        net (nn.Module): Network.
+        network_opt (dict): Its ``network_g``.
+
+    Returns:
+        int: Its ``in_channels``, or the constructor argument for it, as given or by default; 3 if there is none.
+    """
+    if isinstance(getattr(net, 'in_channels', None), int):
+        return net.in_channels
+    defaults = {k: v.default for k, v in inspect.signature(type(net)).parameters.items()}
+    for name in CHANNEL_ARGUMENTS:
+        value = network_opt.get(name, defaults.get(name))
+        if isinstance(value, int):
+            return value
+    return 3
 
 
 @contextlib.contextmanager
