@@ -73,7 +73,7 @@ STEPS = {
             'Add MemoryNetModel: reconstruction from memory and contrastive learning', 390, '7-memorynet-model.patch',
             ('basicsr/archs/contrast_arch.py', 'basicsr/losses/contrastive_loss.py'),
             ('basicsr/models/memorynet_model.py', 'options/train/MemoryNet/train_MemoryNet_GoPro_263k_B2G8.yml',
-             'tests/test_models/test_memorynet_model.py'))
+             'tests/test_losses/test_contrastive_loss.py', 'tests/test_models/test_memorynet_model.py'))
     ],
     '8-metrics': [
         Commit(

@@ -181,12 +181,9 @@ class MemoryInsertion(nn.Module):
         proj_out = self.proj_recall if self.recalling and not self.replace else self.proj_out
         if proj_out is None:
             raise ValueError('This insertion was built without recall.')
-        read = proj_out(self.read(self.proj_in(self.scaler(to_rows(x))), memory))
-        read = from_rows(read, x)
+        feat = self.proj_in(self.scaler(to_rows(x)))
+        read = from_rows(proj_out(memory.read(feat, self.level, self.chained)), x)
         return read if self.replace or self.recalling else x + read
-
-    def read(self, feat, memory):
-        return memory.read(feat, self.level, self.chained)
 
 
 @contextlib.contextmanager

@@ -33,23 +33,27 @@ for name in ('nms', 'qnms'):
     library.define(name + '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
 '''
 
-# Trains with the option files of the series, made small, and writes the results of the trained networks.
+# Trains with every option file of the series, made small, and writes the results of the trained networks.
 TRAIN = '''
-import sys, torch, yaml
+import glob, os, sys, torch, yaml
 from basicsr.archs import build_network
 from basicsr.train import train_pipeline
+from basicsr.utils.logger import initialized_logger
 SMALL = dict(num_feat=8, num_block=2, num_recursion=2, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1)
-for name, path in (('MemNet', 'MemNet/train_MemNet_GrayDenoise_M6R6_BSD500_200k_B16G1'),
-                   ('MemoryNet', 'MemoryNet/train_MemoryNet_GoPro_263k_B2G8')):
-    with open('options/train/' + path + '.yml') as f:
+for path in glob.glob('options/train/Mem*Net/*.yml') + glob.glob('options/train/MPRNet/*.yml'):
+    with open(path) as f:
         opt = yaml.safe_load(f)
-    opt.update(name=name, num_gpu=0)
+    name = opt['name']
+    assert os.path.basename(path) == name + '.yml'
+    opt.update(num_gpu=0)
     opt['logger'].update(use_tb_logger=False, print_freq=1)
     opt['train'].update(total_iter=3, warmup_iter=-1)
     opt['train']['optim_g']['type'] = 'Adam'  # 1.4.2 has no AdamW
     opt['val']['val_freq'] = 3
     net = opt['network_g']
-    net.update({k: v for k, v in SMALL.items() if k in net or k == 'num_cab' and name == 'MemoryNet'})
+    net.update({k: v for k, v in SMALL.items() if k in net or k == 'num_cab' and net['type'] != 'MemNet'})
+    if net['type'] == 'MemoryNet':
+        net.update(memory_opt=dict(centred=True))  # the arguments are those of the plug-in
     for phase, dataset in opt['datasets'].items():
         dataset.update(dataroot_gt=sys.argv[1], io_backend=dict(type='disk'))
         if 'dataroot_lq' in dataset:
@@ -58,7 +62,7 @@ for name, path in (('MemNet', 'MemNet/train_MemNet_GrayDenoise_M6R6_BSD500_200k_
             dataset.update(gt_size=16, num_worker_per_gpu=0, batch_size_per_gpu=2, dataset_enlarge_ratio=2)
     with open(name + '.yml', 'w') as f:
         yaml.safe_dump(opt, f)
-    sys.argv[2:] = []
+    initialized_logger.clear()  # each run has a log file
     argv, sys.argv = sys.argv, ['train.py', '-opt', name + '.yml']
     train_pipeline('.')
     sys.argv = argv
@@ -66,9 +70,9 @@ for name, path in (('MemNet', 'MemNet/train_MemNet_GrayDenoise_M6R6_BSD500_200k_
     state = state.get('params_ema', state['params'])
     trained = build_network(net).eval()
     trained.load_state_dict(state)
-    img = torch.rand(1, 3 if name == 'MemoryNet' else 1, 13, 18)
+    img = torch.rand(1, 1 if net['type'] == 'MemNet' else 3, 13, 18)
     with torch.no_grad():
-        outputs = [trained(img)] + ([trained.reconstruct(img)] if name == 'MemoryNet' else [])
+        outputs = [trained(img)] + ([trained.reconstruct(img)] if net['type'] == 'MemoryNet' else [])
     torch.save(dict(net=net, state=state, img=img, outputs=outputs), name + '.pth')
 assert not [v for v in sys.modules if v.startswith('memnet_basicsr.')]
 '''
@@ -245,16 +249,22 @@ def test_networks_train_without_the_plug_in_and_equal_ours(series, run_command, 
         cv2.imwrite(str(tmp_path / f'{i}.png'), cv2.GaussianBlur(img, (0, 0), 1))
     result = series.python(run_command, '-c', TRAIN, tmp_path)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
-    for name, terms in (('MemNet', ['l_pix']), ('MemoryNet', ['l_pix', 'l_recon', 'l_contrast', 'l_contrast_encoder'])):
-        log = result.stdout + result.stderr
-        assert all(f'{term}: ' in log for term in terms) and '# psnr:' in log
-        trained = torch.load(series.folder / f'{name}.pth')
-        arguments = {k: v for k, v in trained['net'].items() if k != 'type'}
-        net = ARCH_REGISTRY.get(name)(**arguments).eval()
+    paths = sorted(series.folder.glob('train_*.pth'))
+    assert len(paths) == 4
+    for path in paths:
+        trained = torch.load(path)
+        net_type, arguments = trained['net'].pop('type'), trained['net']
+        terms = ['l_recon', 'l_contrast', 'l_contrast_encoder'] if net_type == 'MemoryNet' else []
+        log, = (series.folder / 'experiments' / path.stem).glob('train_*.log')
+        log = log.read_text()
+        assert all(f'{term}: ' in log for term in ['l_pix', '# psnr', *terms])
+        if net_type == 'MPRNet':
+            net_type, arguments = 'MemoryNet', dict(arguments, memory='none')
+        net = ARCH_REGISTRY.get(net_type)(**arguments).eval()
         assert set(net.state_dict()) == set(trained['state'])
         net.load_state_dict(trained['state'])
         with torch.no_grad():
-            outputs = [net(trained['img'])] + ([net.reconstruct(trained['img'])] if name == 'MemoryNet' else [])
+            outputs = [net(trained['img'])] + ([net.reconstruct(trained['img'])] if terms else [])
         for ours, theirs in zip(outputs, trained['outputs']):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 

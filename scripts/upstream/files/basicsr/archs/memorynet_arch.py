@@ -18,22 +18,23 @@ class MemoryNet(MPRNet):
     encoder place is behind its shallow features, its decoder place in front of the last convolution.
 
     Args:
-        memory_opt (dict | None): Arguments of HierarchicalMemory. Default: None.
-        insertion_opt (dict | None): Arguments ``chained``, ``replace`` and ``centred`` of MemoryInsertion.
-            Default: None.
+        memory_opt (dict | None): Arguments of HierarchicalMemory, and ``centred`` of MemoryInsertion. Default: None.
         levels (list[str | None]): Level that stages 1, 2 and 3 read from; None for a stage without memory.
             Default: ('part', 'instance', 'semantic').
         insert (list[str]): Where the stages read: encoder1 to encoder3, decoder1 to decoder3 (the number is the
             resolution level). Default: ('encoder3', 'decoder3').
+        chained (bool): Whether reads are chained up to the level, as in the released code. Default: False.
+        replace (bool): Whether the read replaces the features, as in the paper, or is added. Default: False.
         reconstruction (bool): Whether to have the layers of :meth:`reconstruct`, unused in forward. Default: False.
         kwargs: Arguments of MPRNet.
     """
 
     def __init__(self,
                  memory_opt=None,
-                 insertion_opt=None,
                  levels=LEVELS,
                  insert=('encoder3', 'decoder3'),
+                 chained=False,
+                 replace=False,
                  reconstruction=False,
                  **kwargs):
         super(MemoryNet, self).__init__(**kwargs)
@@ -44,15 +45,18 @@ class MemoryNet(MPRNet):
             raise ValueError(f'insert must list places out of {", ".join(PLACES)}, but received {list(insert)}.')
         if reconstruction and levels[0] is None:
             raise ValueError('reconstruction needs a level for stage 1.')
-        self.memory = HierarchicalMemory(**{'top': max(used, key=LEVELS.index), **(memory_opt or {})})
+        memory_opt = {'top': max(used, key=LEVELS.index), **(memory_opt or {})}
+        centred = memory_opt.pop('centred', False)
+        self.memory = HierarchicalMemory(**memory_opt)
         self.insertions = nn.ModuleDict()
         for stage, level in enumerate(levels, 1):
             places = {v: self.feats[int(v[-1]) - 1] for v in insert}
             if stage == 3:
                 places = {v[:7]: self.num_ors if v.startswith('decoder') else self.feats[0] for v in insert}
+            recall = reconstruction and stage == 1
             for place, num_in in places.items() if level is not None else ():
-                self.insertions[f'stage{stage}_{place}'] = MemoryInsertion(
-                    num_in, self.memory.num_feat, level, recall=reconstruction and stage == 1, **(insertion_opt or {}))
+                insertion = MemoryInsertion(num_in, self.memory.num_feat, level, chained, replace, recall, centred)
+                self.insertions[f'stage{stage}_{place}'] = insertion
         if reconstruction:
             kernel_size, bias = self.tail.kernel_size, self.tail.bias is not None
             self.head = nn.Conv2d(self.feats[0], self.tail.out_channels, kernel_size, 1, self.tail.padding, bias=bias)

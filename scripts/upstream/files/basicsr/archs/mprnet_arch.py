@@ -12,8 +12,7 @@ class MPRNet(nn.Module):
     """MPRNet: Multi-Stage Progressive Image Restoration.
 
     Ref: https://arxiv.org/abs/2102.02808 (CVPR 2021). Encoder 1 sees quarters of the image, decoder 1 and encoder 2 see
-    halves, and the rest sees the whole image. The default is the network for deraining; for deblurring, the paper has
-    num_feat 96, scale_unetfeats 48 and scale_orsnetfeats 32.
+    halves, and the rest sees the whole image. The default is the network for deraining; that for deblurring is wider.
 
     Args:
         num_in_ch (int): Channels of the input. Default: 3.

@@ -68,11 +68,10 @@ class DegradedImageDataset(data.Dataset):
 
     def read(self, path, level):
         """Read a GT image, uint8, (h, w, c)."""
-        img = imfrombytes(self.file_client.get(path, 'gt'), flag='unchanged')
+        img = cv2.imdecode(np.frombuffer(self.file_client.get(path, 'gt'), np.uint8), cv2.IMREAD_ANYCOLOR)
         if img.ndim == 2:
             img = img[..., None]
             return img.repeat(3, axis=2) if self.color == 'rgb' else img
-        img = np.ascontiguousarray(img[..., :3])  # drop alpha
         if self.color == 'y':
             return bgr2ycbcr(img, y_only=True)[..., None]
         return cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)[..., None] if self.color == 'gray' else img

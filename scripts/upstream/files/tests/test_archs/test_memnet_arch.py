@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from basicsr.archs.memnet_arch import MemNet
 from basicsr.losses.multi_supervised_loss import MultiSupervisedLoss
@@ -39,6 +40,40 @@ def test_memnet(kwargs):
     # in evaluation mode, the network returns one tensor
     net.eval()
     assert net(img).shape == img.shape
+
+
+def test_memnet_formula():
+    """Test arch: MemNet with two memory blocks of two recursions, against the equations of the paper."""
+
+    torch.manual_seed(0)
+    net = MemNet(num_feat=4, num_block=2, num_recursion=2)
+    for norm in net.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            for v in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                torch.nn.init.uniform_(v, 0.5, 1.5)
+    net.eval()
+
+    def act(norm, x):
+        mean, var, weight, bias = [
+            v.view(-1, 1, 1) for v in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        ]
+        return ((x - mean) / torch.sqrt(var + norm.eps) * weight + bias).clamp(min=0)
+
+    def conv(module, x):
+        return F.conv2d(x, module.weight, module.bias, padding=module.kernel_size[0] // 2)
+
+    x = torch.rand((1, 1, 6, 7), dtype=torch.float32)
+    memories, expected = [conv(net.fenet.conv, act(net.fenet.norm, x))], 0
+    for m, block in enumerate(net.memory_blocks):
+        states = [memories[-1]]
+        for r in (0, 1):
+            h = conv(block.conv_a[0], act(block.norm_a[r], states[-1]))
+            states.append(states[-1] + conv(block.conv_b[0], act(block.norm_b[r], h)))
+        sources = torch.cat(memories + states[1:], dim=1)  # long-term, then short-term memory
+        memories.append(conv(block.gate.conv, act(block.gate.norm, sources)))
+        output = x + conv(net.recon_conv, act(net.recon_norms[m], memories[-1]))
+        expected = expected + net.ensemble_weight[m] * output
+    assert torch.allclose(net(x), expected, atol=1e-5)
 
 
 def test_memnet_arguments():

@@ -22,6 +22,8 @@ def test_hierarchical_memory():
         weight = weight / weight.sum(dim=-1, keepdim=True)
         assert torch.allclose(memory.address(feat, level), weight, atol=1e-6)
         assert torch.allclose(memory.read(feat, level), weight @ prototypes, atol=1e-5)
+    chained = memory.read(memory.read(feat, 'part'), 'instance')
+    assert torch.allclose(memory.read(feat, 'instance', chained=True), chained, atol=1e-6)
     # a summary lies between its prototypes
     parts, instances = memory.prototypes('part').view(6, 5, 4), memory.prototypes('instance')
     assert (parts.min(dim=1)[0] <= instances).all() and (instances <= parts.max(dim=1)[0]).all()
@@ -33,7 +35,7 @@ def test_memorynet():
     """Test arch: MemoryNet. It starts as MPRNet, and its memory is trained."""
 
     torch.manual_seed(0)
-    net = MemoryNet(reconstruction=True, insertion_opt=dict(centred=True), **SMALL)
+    net = MemoryNet(reconstruction=True, memory_opt=dict(centred=True), **SMALL)
     backbone = MPRNet(**SMALL)
     backbone.load_state_dict(net.state_dict(), strict=False)
     img = torch.rand((1, 3, 13, 20), dtype=torch.float32)
@@ -54,9 +56,13 @@ def test_memorynet_arguments():
     """Test arch: MemoryNet with other levels and places, and wrong arguments."""
 
     img = torch.rand((1, 3, 16, 16), dtype=torch.float32)
-    net = MemoryNet(levels=[None, 'part', 'part'], insert=['encoder1', 'decoder2'], **SMALL)
+    net = MemoryNet(levels=[None, 'part', 'part'], insert=['encoder1', 'decoder2'], chained=True, replace=True, **SMALL)
     assert sorted(net.insertions) == ['stage2_decoder2', 'stage2_encoder1', 'stage3_decoder', 'stage3_encoder']
     assert net.eval()(img).shape == img.shape
+    with torch.no_grad():  # the image without the memory, whose read replaces the features
+        for insertion in net.insertions.values():
+            insertion.proj_out.weight.zero_()
+    assert torch.allclose(net(img), img, atol=1e-6)
     for kwargs in (dict(levels=[None]), dict(levels=['pixel']), dict(insert=[]), dict(insert=['encoder4']),
                    dict(levels=[None, 'part'], reconstruction=True)):
         with pytest.raises(ValueError):

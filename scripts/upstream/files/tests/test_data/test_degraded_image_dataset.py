@@ -79,6 +79,18 @@ def test_bicubic(folder):
     assert not torch.equal(item['lq'], item['gt'])
 
 
+def test_16_bits_and_alpha(folder):
+    """Test datasets: images of 16 bits are converted to 8, and alpha is dropped, as in PairedImageDataset."""
+
+    img = cv2.imread(str(folder / 'a.png'))
+    cv2.imwrite(str(folder / 'c.png'), img.astype(np.uint16) * 257)
+    cv2.imwrite(str(folder / 'd.png'), np.concatenate([img, img[..., :1]], axis=2))
+    dataset = build(folder, 'JPEGImageDataset')
+    for index in (2, 3):
+        assert torch.equal(dataset[index]['gt'], dataset[0]['gt'])
+        assert torch.equal(dataset[index]['lq'], dataset[0]['lq'])
+
+
 def test_sources(folder):
     """Test datasets: lmdb, meta_info_file, wrong color."""
 

@@ -1,8 +1,6 @@
 import os
-import pytest
 import torch
 
-from basicsr.losses import build_loss
 from basicsr.models import build_model
 
 PIXEL = dict(type='MultiOutputLoss', losses=[dict(type='L1Loss')])
@@ -65,18 +63,3 @@ def test_restorer_does_not_train_encoder(tmp_path):
     model.optimize_parameters(1)
     assert set(model.log_dict) == {'l_pix', 'l_contrast'}
     assert all(torch.equal(p, q) for p, q in zip(before, model.net_c.parameters()))
-
-
-def test_contrastive_loss():
-    """Test loss: ThreeClassContrastiveLoss."""
-
-    clean, degraded = torch.tensor([[1., 0.], [0., 1.]]), torch.tensor([[-1., 0.], [0., -1.]])
-    feats = [(v, v[..., None, None]) for v in (clean, clean, degraded)]
-    loss = build_loss(dict(type='ThreeClassContrastiveLoss', temperature=1.))
-    # -log(e / (e + 1/e + 1))
-    expected = torch.log(torch.tensor(1.) + torch.exp(torch.tensor(-2.)) + torch.exp(torch.tensor(-1.)))
-    assert torch.allclose(loss(*feats)['contrast'], expected)
-    with pytest.raises(ValueError):
-        loss(*[(v[:1], w[:1]) for v, w in feats], role='encoder')
-    with pytest.raises(ValueError):
-        build_loss(dict(type='ThreeClassContrastiveLoss', temperature=0))
