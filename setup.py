@@ -2,13 +2,20 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 import os
+from glob import glob
 
 AUTOLOAD = 'memnet_basicsr_autoload.pth'
 HOOK = '_memnet_basicsr_autoload.py'
+# option files and scripts, which a wheel has inside the package (see memnet_basicsr/plugin/shipped.py)
+SHIPPED = sorted(
+    glob('options/**/*.yml', recursive=True) + glob('scripts/data_preparation/*.py') +
+    glob('scripts/basicsr_build/*.py'))
 
 
 class BuildWithAutoload(build_py):
     """Put the start-up file beside the package, so that it lands in site-packages and is uninstalled with it.
+
+    Option files and scripts go into the package; an editable install finds them in its clone.
 
     In an editable install setuptools packs what lies in the ``install`` command's library folder. The hook is copied
     there too: pip compiles it, which halves its start-up cost.
@@ -21,13 +28,20 @@ class BuildWithAutoload(build_py):
             for name in (AUTOLOAD, HOOK):
                 self.copy_file(name, os.path.join(folder, name))
         else:
-            self.copy_file(AUTOLOAD, os.path.join(self.build_lib, AUTOLOAD))
+            for source, target in self.beside():
+                self.mkpath(os.path.dirname(target))
+                self.copy_file(source, target)
+
+    def beside(self):
+        """Files that are not in the package's folder, and where they go."""
+        shipped = os.path.join(self.build_lib, 'memnet_basicsr', 'shipped')
+        return [(AUTOLOAD, os.path.join(self.build_lib, AUTOLOAD)), *((v, os.path.join(shipped, v)) for v in SHIPPED)]
 
     def get_source_files(self):
-        return super().get_source_files() + [AUTOLOAD]
+        return super().get_source_files() + [source for source, _ in self.beside()]
 
     def get_outputs(self, *args, **kwargs):
-        return super().get_outputs(*args, **kwargs) + [os.path.join(self.build_lib, AUTOLOAD)]
+        return super().get_outputs(*args, **kwargs) + [target for _, target in self.beside()]
 
 
 def readme():
@@ -56,7 +70,7 @@ if __name__ == '__main__':
         install_requires=[
             'torch>=2.6',  # before, torch.load(weights_only=True) can be made to execute code (CVE-2025-32434)
             'torchvision',
-            'basicsr>=1.4.2',
+            'basicsr>=1.4.2; python_version < "3.13"',
             'mmengine',
             'lmdb',
             'opencv-python',

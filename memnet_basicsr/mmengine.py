@@ -5,7 +5,7 @@
 """
 from mmengine.registry import MODELS
 
-from basicsr.utils.registry import ARCH_REGISTRY
+from .registry import ARCH_REGISTRY
 
 for _name, _cls in list(ARCH_REGISTRY):
     if _cls.__module__.startswith(f'{__package__}.') and _name not in MODELS:

@@ -5,7 +5,10 @@ directory.
 """
 import os
 
-from basicsr.test import test_pipeline
+from .registry import require_basicsr
+
+require_basicsr()
+from basicsr.test import test_pipeline  # noqa: E402
 
 if __name__ == '__main__':
     test_pipeline(os.getcwd())

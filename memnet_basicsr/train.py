@@ -4,7 +4,10 @@ It does what ``python basicsr/train.py`` does, without the start-up hook. Runs a
 """
 import os
 
-from basicsr.train import train_pipeline
+from .registry import require_basicsr
+
+require_basicsr()
+from basicsr.train import train_pipeline  # noqa: E402
 
 if __name__ == '__main__':
     train_pipeline(os.getcwd())

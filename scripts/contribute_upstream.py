@@ -3,10 +3,11 @@
     python scripts/contribute_upstream.py                              # list the steps
     python scripts/contribute_upstream.py --series --basicsr ../BasicSR
 
-A step holds files and patches. Files of `memnet_basicsr/` are copied as they are. Files that need another form in
-BasicSR are in `scripts/upstream/files`, in BasicSR's layout; patches of BasicSR's own files are in `scripts/upstream`.
-A commit that adds more lines outside `tests/` than its budget is refused. `docs/upstream.md` has the text of each pull
-request. Patches of files that the checkout lacks (the source archive has no docs) are skipped with a note.
+A step holds files and patches. Files of `memnet_basicsr/` are copied; networks then import BasicSR's registry. Files
+that need another form in BasicSR are in `scripts/upstream/files`, in BasicSR's layout; patches of BasicSR's own files
+are in `scripts/upstream`. A commit that adds more lines outside `tests/` than its budget is refused.
+`docs/upstream.md` has the text of each pull request. Patches of files that the checkout lacks (the source archive has
+no docs) are skipped with a note.
 """
 import argparse
 import re
@@ -119,7 +120,8 @@ class Checkout:
     def copy(self, source, target):
         path = self.folder / target
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(source.read_bytes())
+        text = source.read_text(encoding='utf-8')  # our registry is BasicSR's
+        path.write_text(text.replace('from ..registry import', 'from basicsr.utils.registry import'), encoding='utf-8')
         self.git('add', '--force', '--', target)
 
     def added_lines(self):

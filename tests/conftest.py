@@ -73,7 +73,8 @@ def copy_project(target):
     target.mkdir()
     for path in [*ROOT.glob('*.py'), *ROOT.glob('*.pth'), *ROOT.glob('*.toml'), ROOT / 'README.md', ROOT / 'LICENSE']:
         shutil.copy(path, target)
-    shutil.copytree(ROOT / 'memnet_basicsr', target / 'memnet_basicsr', ignore=shutil.ignore_patterns('__pycache__'))
+    for name in ('memnet_basicsr', 'options', 'scripts'):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns('__pycache__'))
     return target
 
 

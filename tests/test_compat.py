@@ -150,7 +150,7 @@ def test_row_1_nothing_to_repair_in_a_mended_basicsr(imitation):
 
 def test_without_basicsr(imitation, tmp_path):
     files = {'basicsr/__init__.py': None, 'basicsr/data/__init__.py': None, 'basicsr/data/degradations.py': None}
-    assert imitation(**files) == 'ImportError: BasicSR is not installed: pip install basicsr'
+    assert imitation(**files) == "ModuleNotFoundError: No module named 'basicsr'"
 
 
 @pytest.mark.parametrize('error, torch_text', [

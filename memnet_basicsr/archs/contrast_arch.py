@@ -1,6 +1,6 @@
 from torch import nn as nn
 
-from basicsr.utils.registry import ARCH_REGISTRY
+from ..registry import ARCH_REGISTRY
 
 
 @ARCH_REGISTRY.register()

@@ -2,8 +2,7 @@ import torch
 from torch import nn as nn
 from torch.nn import functional as F
 
-from basicsr.archs.arch_util import default_init_weights, pixel_unshuffle
-from basicsr.utils.registry import ARCH_REGISTRY
+from ..registry import ARCH_REGISTRY
 
 
 class PreActConv(nn.Module):
@@ -109,7 +108,10 @@ class MemNet(nn.Module):
         self.recon_conv = nn.Conv2d(num_feat, num_ch, 3, padding=1)
         if multi_supervised:
             self.ensemble_weight = nn.Parameter(torch.full((num_block, ), 1 / num_block))
-        default_init_weights(self)  # He initialization, biases 0
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+                nn.init.zeros_(module.bias)
         # Departure: with a bias of 0, the first ReLU hides pixels darker than the mean, and training hardly moves it
         # where residuals are small (JPEG, SR). 3 standard deviations pass the whole image.
         nn.init.constant_(self.fenet.norm.bias, 3)
@@ -119,7 +121,7 @@ class MemNet(nn.Module):
         h, w = x.shape[2:]
         if self.unshuffle > 1:
             x = F.pad(x, (0, -w % self.unshuffle, 0, -h % self.unshuffle), mode='replicate')
-            x = pixel_unshuffle(x, self.unshuffle)
+            x = F.pixel_unshuffle(x, self.unshuffle)
         memories = [self.fenet(x)]
         for block in self.memory_blocks:
             memories.append(block(memories))

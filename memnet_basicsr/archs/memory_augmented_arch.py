@@ -7,7 +7,7 @@ from copy import deepcopy
 from torch import nn
 from torch.nn import functional as F
 
-from basicsr.utils.registry import ARCH_REGISTRY
+from ..registry import ARCH_REGISTRY
 from .memory_util import HierarchicalMemory, MemoryInsertion, recalling
 
 

@@ -3,7 +3,7 @@ from functools import partial
 from torch import nn as nn
 from torch.nn import functional as F
 
-from basicsr.utils.registry import ARCH_REGISTRY
+from ..registry import ARCH_REGISTRY
 from .memory_util import LEVELS, HierarchicalMemory, MemoryInsertion, check_level, recalling
 from .mprnet_util import CAB, SAM, Decoder, Encoder, ORSNet, merge_columns, merge_rows, split_columns, split_rows
 from .raw_pixel_memory import RawPixelMemory

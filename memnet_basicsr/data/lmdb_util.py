@@ -135,7 +135,7 @@ def lmdb_images(path):
             ``data.mdb`` is damaged or lacks an image.
     """
     if not osp.isdir(path):
-        raise UsageError(f'LMDB {path} does not exist; prepare it with scripts/data_preparation')
+        raise UsageError(f'LMDB {path} does not exist; prepare it with `memnet prepare`')
     if not osp.normpath(path).endswith('.lmdb'):
         raise UsageError(f'{path} is not an LMDB (its name does not end in .lmdb); '
                          'for a folder of images write io_backend: {type: disk}')

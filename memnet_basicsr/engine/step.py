@@ -1,11 +1,11 @@
 """One optimisation step: mixed precision, accumulation, clipping, and steps that are not finite."""
 import contextlib
+import logging
 import math
 import torch
 from collections import OrderedDict
 from torch.nn.parallel import DistributedDataParallel
 
-from basicsr.utils import get_root_logger
 from ..errors import UsageError
 from .options import TrainStepOptions
 
@@ -96,7 +96,7 @@ class TrainStep:
             torch._foreach_mul_(grads, (limit / (self.grad_norm + 1e-12)).clamp(max=1.))
 
     def _skip(self, losses, scale, current_iter):
-        logger = get_root_logger()
+        logger = logging.getLogger('basicsr')
         if scale > self.scaler.get_scale() and scale > 1 and all(math.isfinite(v) for v in losses.values()):
             # fp16 looks for its largest scale in this way
             logger.info(f'iter {current_iter}: the loss scale falls from {scale:g} to {self.scaler.get_scale():g}')

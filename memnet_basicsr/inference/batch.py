@@ -9,9 +9,9 @@ from dataclasses import replace
 from os import path as osp
 from tqdm import tqdm
 
-from basicsr.metrics import calculate_psnr, calculate_ssim
 from ..atomic_file import write_atomically
 from ..errors import UsageError, first_line
+from ..metrics.psnr_ssim import psnr, ssim
 from .arrays import to_batch
 from .bundled import bundled_networks
 from .file_list import list_files
@@ -301,8 +301,7 @@ def _eight_bit_rgb(pixels):
 
 def _score(pixels, clean):
     pixels, clean = _to_255(pixels), _to_255(clean)
-    ssim = calculate_ssim(pixels, clean, 0) if min(pixels.shape[:2]) >= SMALLEST_SSIM else np.nan
-    return calculate_psnr(pixels, clean, 0), ssim
+    return psnr(pixels, clean), ssim(pixels, clean) if min(pixels.shape[:2]) >= SMALLEST_SSIM else np.nan
 
 
 def _mean(scores):

@@ -1,8 +1,8 @@
 import json
 import math
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from ..errors import UsageError, near
+from ..registry import ARCH_REGISTRY
 
 # How a one-channel network restores a color image: 'each' channel; or 'y' and keep the chroma; or 'half', which also
 # restores the chroma at half the size, as JPEG stores it. Noise is in every channel, whereas the eye judges the

@@ -9,10 +9,10 @@ import torch
 from os import path as osp
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from ..atomic_file import write_atomically
 from ..engine.checkpoint import check_finite, check_fits, load, parameters_of
 from ..errors import UsageError, first_line, near
+from ..registry import ARCH_REGISTRY
 from .bundled import CHANNEL_ARGUMENTS, FOLDER, KEY
 from .description import check_description
 from .download import download

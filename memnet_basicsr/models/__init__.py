@@ -1,9 +1,4 @@
-import importlib
-from os import path as osp
+from ..registry import BASICSR_FAULT, import_modules
 
-from basicsr.utils import scandir
-
-# import every *_model.py of this folder, so that its classes are registered
-_folder = osp.dirname(osp.abspath(__file__))
-for _name in sorted(osp.splitext(v)[0] for v in scandir(_folder) if v.endswith('_model.py')):
-    importlib.import_module(f'.{_name}', __package__)
+if BASICSR_FAULT is None:
+    import_modules(__package__, '_model')

@@ -35,6 +35,7 @@ from ..errors import UsageError
 from . import compat
 from .option_file import check_file, check_launcher, find_pretrained, import_modules, override, read_option_file
 from .resume import epoch_length
+from .shipped import find_option_file
 from .strangers import is_ours, uses_plugin
 
 # iterations of an epoch below which the start of workers shows
@@ -83,8 +84,14 @@ def _checking(stock):
         command = parser.parse_known_args()[0]
         if command.opt is None:  # BasicSR's parser says how it is called
             return stock(root_path, is_train)
+        path = find_option_file(command.opt)
+        if path != command.opt:  # BasicSR's parser opens it too
+            sys.argv = [
+                v.replace(command.opt, path) if v in (command.opt, f'-opt={command.opt}') else v for v in sys.argv
+            ]
+            compat.notes.append(f'-opt {command.opt} is {path}')
         try:
-            file = read_option_file(command.opt)
+            file = read_option_file(path)
             import_modules(file)
             override(file, command.force_yml)
             if not uses_plugin(file.options):

@@ -5,9 +5,31 @@ from os import path as osp
 from ..atomic_file import write_atomically
 from ..errors import UsageError
 from .option_file import check_file, import_modules, import_user_module, read_option_file
+from .shipped import find_option_file
 from .strangers import uses_plugin
 
 SCHEMA = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'options.schema.json')
+
+
+def run(args):
+    """Run an action.
+
+    Args:
+        args (Namespace): action, and its options.
+
+    Returns:
+        int: Exit code.
+    """
+    try:
+        return {'check': check, 'docs': docs, 'schema': schema, 'new': new}[args.action](args)
+    except UsageError as error:
+        sys.stderr.write(f'{error}\n')
+        return 2
+    except OSError as error:
+        sys.stderr.write(f'memnet options: {error}\n')
+        return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def check(args):
@@ -23,7 +45,7 @@ def check(args):
     code = 0
     for path in args.files:
         try:
-            file = read_option_file(path)
+            file = read_option_file(find_option_file(path))
             import_modules(file)
             if not uses_plugin(file.options) and not file.faults:
                 print(f'{path}: names nothing of memnet_basicsr; not checked')

@@ -2,15 +2,15 @@
 
 Examples, for the default MemNet denoiser (gray, trained on BSDS500 train + test, validated on BSD68):
 
-    python scripts/data_preparation/create_lmdb.py --input BSDS500/train BSDS500/test --set BSDS500 \
+    memnet prepare lmdb --input BSDS500/train BSDS500/test --set BSDS500 \
         --split train+test --gray --expect 400
-    python scripts/data_preparation/create_lmdb.py --input BSD68 --set BSD68 --split test --gray --expect 68
+    memnet prepare lmdb --input BSD68 --set BSD68 --split test --gray --expect 68
 
 They write datasets/BSDS500/train+test_gray.lmdb and datasets/BSD68/test_gray.lmdb below the current directory.
 Luminance for JPEG and super-resolution (--y), color (neither), sub-images of large images:
 
-    python scripts/data_preparation/create_lmdb.py --input T91 BSDS500/train --set 291 --split train --y --expect 291
-    python scripts/data_preparation/create_lmdb.py --input DIV2K/HR --set DIV2K --split train --crop-size 480 --step 240
+    memnet prepare lmdb --input T91 BSDS500/train --set 291 --split train --y --expect 291
+    memnet prepare lmdb --input DIV2K/HR --set DIV2K --split train --crop-size 480 --step 240
 
 Safe to run twice: an LMDB made from the same files is kept, one made from others is replaced only with --overwrite.
 """

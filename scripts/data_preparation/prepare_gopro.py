@@ -3,12 +3,12 @@
 Takes the original GOPRO_Large ({train,test}/<sequence>/{blur,blur_gamma,sharp}/*.png) and the flat download
 ({train,test}/{input,target}/*.png):
 
-    python scripts/data_preparation/prepare_gopro.py --input GOPRO_Large
+    memnet prepare gopro --input GOPRO_Large
 
 You see 2103 training and 1111 test pairs, 8 sub-images per training frame (16824), and these LMDBs below the current
 directory: datasets/GoPro/{train,test}_{lq,gt}.lmdb. Safe to run twice. A part of the dataset:
 
-    python scripts/data_preparation/prepare_gopro.py --input my_frames --partial
+    memnet prepare gopro --input my_frames --partial
 """
 import argparse
 import os

@@ -3,8 +3,8 @@
 ISTD (Wang et al., CVPR 2018) and ISTD+ are {train,test}/{train_A shadow, train_B mask, train_C shadow-free} (test:
 test_A, ...), SRD (Qu et al., CVPR 2017) is {train,test}/{shadow,shadow_free} without masks:
 
-    python scripts/data_preparation/prepare_istd.py --input ISTD_Dataset --set ISTD
-    python scripts/data_preparation/prepare_istd.py --input SRD --set SRD
+    memnet prepare istd --input ISTD_Dataset --set ISTD
+    memnet prepare istd --input SRD --set SRD
 
 You see 1330 and 540 (SRD: 2680 and 408) images and these LMDBs below the current directory:
 datasets/ISTD/{train,test}_{lq,gt,mask}.lmdb. Safe to run twice; --partial takes a part of the dataset.

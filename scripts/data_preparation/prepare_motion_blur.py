@@ -1,7 +1,7 @@
 """Make pairs with synthetic motion blur from sharp images: <root>/<set>/<split>_{lq,gt}.lmdb.
 
-    python scripts/data_preparation/prepare_motion_blur.py --input BSDS500/train --set BSDBlur --split train
-    python scripts/data_preparation/prepare_motion_blur.py --input BSDS500/test --set BSDBlur --split test \
+    memnet prepare motion_blur --input BSDS500/train --set BSDBlur --split train
+    memnet prepare motion_blur --input BSDS500/test --set BSDBlur --split test \
         --first 20 --crop 256
 
 You see the number of images and two LMDBs below datasets/BSDBlur. The camera moves along a straight line, by a length

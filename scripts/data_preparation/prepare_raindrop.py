@@ -2,7 +2,7 @@
 
 The dataset is {train,test_a,test_b}/{data/N_rain.png, gt/N_clean.png}:
 
-    python scripts/data_preparation/prepare_raindrop.py --input RainDrop
+    memnet prepare raindrop --input RainDrop
 
 You see 861 training and 58 (test_a) and 249 (test_b; 239 in the dataset's own README) test pairs, and these LMDBs
 below the current directory: datasets/RainDrop/{train,test_a,test_b}_{lq,gt}.lmdb. Safe to run twice; --partial takes a

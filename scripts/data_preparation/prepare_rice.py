@@ -3,8 +3,8 @@
 RICE1 is {cloud,label}, RICE2 {cloud,label,mask}; neither has a split of its own. With {train,test} folders above these
 the split is theirs, else the test images are the names in a text file, one per line:
 
-    python scripts/data_preparation/prepare_rice.py --input RICE1 --set RICE1
-    python scripts/data_preparation/prepare_rice.py --input RICE2 --set RICE2 --test-list rice2_test.txt
+    memnet prepare rice --input RICE1 --set RICE1
+    memnet prepare rice --input RICE2 --set RICE2 --test-list rice2_test.txt
 
 You see 500 (RICE2: 450) images in all and these LMDBs below the current directory:
 datasets/RICE1/{train,test}_{lq,gt}.lmdb (RICE2 also _mask). Safe to run twice; --partial takes a part of the dataset

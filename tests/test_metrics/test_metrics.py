@@ -16,6 +16,7 @@ from memnet_basicsr.metrics import (RegionValue, calculate_lab_error, calculate_
                                     calculate_psnr_luma, calculate_region_psnr, calculate_region_ssim,
                                     calculate_ssim_3d, calculate_ssim_luma, mean_of)
 from memnet_basicsr.metrics.lab import bgr2lab
+from memnet_basicsr.metrics.psnr_ssim import psnr, ssim
 from memnet_basicsr.metrics.regions import select_region
 
 WITH_MASK = ['lab_error', 'masked_psnr', 'masked_ssim', 'region_psnr', 'region_ssim']
@@ -68,6 +69,15 @@ def test_faults_are_told(pair, mask, name):
 
 
 # ---------------------------------------------------------------------------- regions and pooling
+
+
+@pytest.mark.parametrize('channels', [None, 3])
+def test_plain_psnr_and_ssim_are_those_of_basicsr(channels):
+    img, img2 = np.random.default_rng(0).uniform(0, 255, (2, 17, 23, *([channels] if channels else [])))
+    img2 = 0.7 * img + 0.3 * img2
+    assert psnr(img, img2) == pytest.approx(calculate_psnr(img, img2, 0), rel=1e-12)
+    assert ssim(img, img2) == pytest.approx(calculate_ssim(img, img2, 0), rel=1e-9)
+    assert psnr(img, img) == float('inf') and ssim(img, img) == pytest.approx(1)
 
 
 def test_regions(mask):

@@ -1,7 +1,7 @@
 import torch
 
-from basicsr.utils.registry import ARCH_REGISTRY
 from ...archs.memorynet_arch import MemoryNet
+from ...registry import ARCH_REGISTRY
 
 
 @ARCH_REGISTRY.register()
