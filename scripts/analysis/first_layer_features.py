@@ -3,9 +3,8 @@
 Example:
 
     python scripts/analysis/first_layer_features.py \
-        --weights experiments/train_MemoryNet_RICE1_backbone/models/net_g_latest.pth \
-                  experiments/train_MemoryNet_RICE1/models/net_g_latest.pth \
-        --opt options/ablation/train_MemoryNet_RICE1_backbone.yml options/train_MemoryNet_RICE1.yml \
+        --weights experiments/backbone/models/net_g_latest.pth experiments/memory/models/net_g_latest.pth \
+        --opt experiments/backbone/backbone.yml options/train_MemoryNet_RICE1.yml \
         --name backbone memory --image cloudy.png --output first_layer.png
 
 For any network. mmengine draws the mean of |feature| over the image and the strongest channels, each in its own range;

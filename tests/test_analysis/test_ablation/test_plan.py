@@ -9,7 +9,9 @@ from memnet_basicsr.analysis.ablation.report import Row, find_baseline
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.plugin.option_file import check_options
 
-PLANS = sorted((Path(__file__).parents[3] / 'options' / 'ablation').glob('memory_*.yml'))
+FOLDER = Path(__file__).parents[3] / 'options' / 'ablation'
+PLANS = sorted(FOLDER.glob('memory_*.yml'))
+PAPER_PLANS = sorted(FOLDER.glob('paper_*.yml'))
 
 
 @pytest.fixture
@@ -82,10 +84,11 @@ def test_length_scales_schedules(tmp_path, monkeypatch):
     assert options_of_run(Variant('', 'a', lists), 0, 100)['train']['scheduler']['milestones'] == [50, 75]
 
 
-@pytest.mark.parametrize('path', PLANS, ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', [*PLANS, *PAPER_PLANS], ids=lambda p: p.stem)
 def test_plans_of_the_repository_are_valid(path, tmp_path):
     variants = read_variants([str(path)])
-    assert path.read_text().startswith('# ') and find_baseline([Row(v.label, {}, 0, 0) for v in variants], 'widened')
+    baseline = 'widened' if path in PLANS else 'backbone'
+    assert path.read_text().startswith('# ') and find_baseline([Row(v.label, {}, 0, 0) for v in variants], baseline)
     for variant in variants:
         opt = options_of_run(variant, 0, 100)
         for block in opt['datasets'].values():
