@@ -53,8 +53,8 @@ def attempt(step):
     try:
         step()
     except Exception as error:
-        sys.stderr.write(f'memnet_basicsr could not be loaded beside basicsr: {type(error).__name__}: {error} '
-                         '(MEMNET_BASICSR_AUTOLOAD=0 switches it off)\n')
+        sys.stderr.write(f'memnet_basicsr could not be loaded: {type(error).__name__}: {error} '
+                         '(set MEMNET_BASICSR_AUTOLOAD=0 to disable autoload)\n')
 
 
 def repair():

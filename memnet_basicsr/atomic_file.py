@@ -6,15 +6,15 @@ from os import path as osp
 
 @contextlib.contextmanager
 def replacing(path, temporary=None):
-    """Open a file for writing that takes the place of another when everything has been written and is on the disk.
+    """Open a temporary file that replaces ``path`` once it is completely written and synced to disk.
 
     Args:
-        path (str): File; one that was there before survives a failure.
-        temporary (str | None): Its name until then, in the same folder: only within one file system is renaming atomic.
-            Default: ``<path>.part``, for files of one writer: the leftover of one that was killed is overwritten.
+        path (str): File to replace; keeps its content if writing fails.
+        temporary (str | None): Temporary name in the same folder, since renaming is atomic only within a file system.
+            Default: ``<path>.part``, for files with one writer; overwrites the leftover of a killed process.
 
     Yields:
-        BinaryIO: What to write to.
+        BinaryIO: The temporary file.
 
     Raises:
         OSError: If it cannot be written (permission, full disk), with the path.
@@ -33,17 +33,17 @@ def replacing(path, temporary=None):
 
 
 def write_atomically(path, content):
-    """Write a file so that it is there whole or not at all; a file that was there before survives a failure.
+    """Write a file atomically; an existing file keeps its content if writing fails.
 
     Args:
-        path (str): File; its folder is made where it is missing.
-        content (bytes): What to write.
+        path (str): File; missing parent folders are created.
+        content (bytes): Content.
 
     Raises:
         OSError: If it cannot be written (permission, full disk), with the path.
     """
     folder, name = osp.split(osp.abspath(path))
     os.makedirs(folder, exist_ok=True)
-    # a name of its own, since another process may write the same file; killed while writing, this one leaves it behind
+    # A unique name, since other processes may write the same file; a killed process leaves it behind.
     with replacing(path, osp.join(folder, f'.{name[:40]}{uuid.uuid4().hex[:8]}.part')) as f:
         f.write(content)

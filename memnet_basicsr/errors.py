@@ -2,25 +2,25 @@ import difflib
 
 
 class UsageError(ValueError):
-    """A mistake of the caller (option file, data, checkpoint): one line that says what is wrong, where, what to do.
+    """User error in an option file, dataset or checkpoint; the message says what is wrong, where, and how to fix it.
 
-    The command lines print it without a traceback and exit with status 1.
+    Commands print the message without a traceback. The exit status is 2 for option files and 1 otherwise.
     """
 
 
 def near(name, known):
-    """Near names as the end of a message.
+    """Format the closest known names as the end of a message.
 
     Args:
-        name (str): What was written.
-        known (iterable[str]): What there is.
+        name (str): Unknown name.
+        known (iterable[str]): Valid names.
 
     Returns:
-        str: '; near: a, b', or nothing.
+        str: '; closest match: a, b', or '' if no name is similar.
     """
     folded = {str(v).lower(): str(v) for v in known}
     found = [folded[v] for v in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.6)]
-    return f'; near: {", ".join(found)}' if found else ''
+    return f'; closest match: {", ".join(found)}' if found else ''
 
 
 def first_line(error):

@@ -1,8 +1,8 @@
 """Base of all option classes: one class per block of an option file, one typed field per option.
 
-A class names for every option its type, range, unit, default and meaning. Code reads options as attributes of it; the
-check of option files, ``docs/options.md`` and the JSON Schema for editors are made from it. pydantic is used because it
-reports every mistake of a block at once, with its place, and writes JSON Schema.
+Each field declares the type, range, unit, default and meaning of an option. Code reads options as attributes. The
+option check, ``docs/options.md`` and the JSON Schema for editors are generated from the classes. pydantic reports all
+errors of a block at once, with their locations, and exports JSON Schema.
 """
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing import Literal, get_args, get_origin
@@ -41,7 +41,7 @@ class Block(BaseModel):
             class TrainOptions(RestorationModel.TrainOptions):
                 tv_weight: float = option(0., 'Weight of the total variation of the output.', ge=0)
 
-    Instances are read-only. Rules between options belong into :meth:`rules`.
+    Instances are read-only. Put checks across options in :meth:`rules`.
     """
     model_config = ConfigDict(extra='forbid', strict=True, frozen=True, allow_inf_nan=False)
 
@@ -265,8 +265,8 @@ def words(schema, defs=None, plural=False):
         least, most = schema.get('minItems'), schema.get('maxItems')
         count = f'{least} ' if least and least == most else ''
         return f'a list of {count}{words(schema.get("items", {}), defs, plural=True)}'
-    name = {'integer': 'whole number', 'number': 'number', 'string': 'text'}.get(kind, 'value')
-    name = (f'{name}s' if plural and kind != 'string' else name) if plural or kind == 'string' else f'a {name}'
+    name = {'integer': 'integer', 'number': 'number', 'string': 'string'}.get(kind, 'value')
+    name = f'{name}s' if plural else f'{"an" if name == "integer" else "a"} {name}'
     return name + _limits(schema)
 
 

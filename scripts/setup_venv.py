@@ -22,12 +22,12 @@ BUILD = ROOT / 'scripts' / 'basicsr_build'
 
 
 def constraints():
-    """The tested set; Python 3.10 has one of its own, since today's numpy and scipy left it behind."""
+    """File of pinned versions; Python 3.10 has a separate one, since current numpy and scipy do not support it."""
     return ROOT / ('constraints.txt' if sys.version_info >= (3, 11) else '.ci/constraints-py310.txt')
 
 
 def state():
-    """What the environment depends on."""
+    """Hash of everything that the environment depends on."""
     copied = [ROOT / '_memnet_basicsr_autoload.py', ROOT / 'memnet_basicsr_autoload.pth']
     files = [ROOT / 'setup.py', constraints(), Path(__file__), BUILD / 'sitecustomize.py', *copied]
     return hashlib.sha256(b'\0'.join([sys.version.encode(), str(ROOT).encode()] + [file.read_bytes()
@@ -46,7 +46,7 @@ def main():
         return
     start = time.time()
     stamp.unlink(missing_ok=True)
-    print(f'Setting up {folder} (some minutes, about 2 GB; more with CUDA)', flush=True)
+    print(f'Setting up {folder} (a few minutes, about 2 GB; more with CUDA)', flush=True)
     try:
         venv.create(folder, with_pip=True)
     except subprocess.CalledProcessError:
@@ -61,7 +61,7 @@ def main():
         ]
         print('+ pip install', *args, flush=True)
         if subprocess.run(command, cwd=ROOT, env={**os.environ, **env}).returncode:
-            sys.exit(f'error: pip install {" ".join(args)} failed (see above); run the same command again to go on')
+            sys.exit(f'error: pip install {" ".join(args)} failed (see above); run the same command again to continue')
 
     pip('setuptools', 'wheel', 'torch', 'torchvision')
     pip('--no-build-isolation', 'basicsr', PYTHONPATH=str(BUILD))

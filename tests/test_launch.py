@@ -106,7 +106,7 @@ def test_unreadable_image(pipeline, options, images, tmp_path):
 def test_file_missing(refused, tmp_path):
     (tmp_path / 'train_tiny.yml').write_text('')
     message = refused(tmp_path / 'train_tny.yml', 'train_tny.yml does not exist')
-    assert 'near: train_tiny.yml' in message
+    assert 'closest match: train_tiny.yml' in message
     refused(tmp_path / 'no_folder' / 'a.yml', 'a.yml does not exist')
     refused(tmp_path, 'does not exist')  # a folder
 
@@ -116,9 +116,9 @@ def test_file_missing(refused, tmp_path):
     (b'# only a comment\n', 'holds no options'),
     (b'just words\n', 'holds no options'),
     (b'- a\n- list\n', 'holds no options'),
-    (b'name: a\nscale: [1\ntrain: 2\n', ':[234]: not YAML'),
-    (b'name:\n\t- a\n', ':2: not YAML: a tab'),
-    (b'\x89PNG\r\n\x1a\n\xff\xfe', 'not YAML'),
+    (b'name: a\nscale: [1\ntrain: 2\n', ':[234]: invalid YAML'),
+    (b'name:\n\t- a\n', ':2: invalid YAML: tab character'),
+    (b'\x89PNG\r\n\x1a\n\xff\xfe', 'invalid YAML'),
     (b'name: a\nmodel_type: RestorationModel\n', r':1: num_gpu: is missing'),
 ])
 def test_file_is_not_options(refused, tmp_path, text, pattern):
@@ -149,7 +149,7 @@ def test_option_without_default_is_missing(refused, options, block, key):
     options['val'] = dict(val_freq=2, save_img=False)
     place = options['datasets']['train'] if block == 'datasets: train' else options[block]
     place[f'{key}s'] = place.pop(key)
-    refused(options, f'{block}: {key}: is missing; near: {key}s')
+    refused(options, f'{block}: {key}: is missing; closest match: {key}s')
 
 
 def test_data_set_blocks(refused, options):
@@ -181,8 +181,8 @@ def change(opt, path, value):
 def test_unknown_type(refused, options, path, name, near):
     options['val'] = dict(val_freq=2, save_img=False)
     change(options, path, name)
-    message = refused(options, f"no '{name}' is registered")
-    assert near in re.split('near: ', message)[1].split(', ')
+    message = refused(options, f"'{name}' is not registered")
+    assert near in re.split('closest match: ', message)[1].split(', ')
     assert path[-1] in message and 'options.yml' in message
 
 
@@ -378,7 +378,7 @@ def test_command_line_overrides_come_before_the_check(refused, pipeline, options
     assert (tmp_path / 'experiments' / 'forced' / 'models' / 'net_g_latest.pth').is_file()
     options['name'] = 'tiny_run'
     options['datasets']['train']['dataroot_gt'] = str(images)
-    refused(options, "no 'Memnet' is registered", '--force_yml', 'network_g:type=Memnet')
+    refused(options, "'Memnet' is not registered", '--force_yml', 'network_g:type=Memnet')
 
 
 def test_resume_state_missing(refused, options, tmp_path):
@@ -398,7 +398,7 @@ def test_damaged_states_are_skipped_and_the_log_is_written(pipeline, options, tm
     log, = run.glob('*.log')
     text = log.read_text()
     assert 'Resuming training from epoch: 0, iter: 1' in text
-    assert re.search(r'Warning: checkpoint .*2\.state .*: an older one is taken', text)
+    assert re.search(r'Warning: checkpoint .*2\.state .*; trying an older training state', text)
 
 
 def test_stock_model_executes_nothing(pipeline, options, images, tmp_path, monkeypatch):
@@ -443,7 +443,7 @@ def test_test_pipeline(refused, pipeline, options, images, tmp_path):
     test_set = dict(name='a', type='NoisyImageDataset', dataroot_gt=str(images), io_backend=dict(type='disk'), sigma=5)
     opt = {key: options[key] for key in ('name', 'model_type', 'scale', 'num_gpu', 'network_g')}
     opt.update(path={}, datasets=dict(test_1=test_set), val=dict(save_img=False, metrics=dict(psnr=dict(type='psnr'))))
-    refused(opt, "no 'psnr' is registered", test=True)
+    refused(opt, "'psnr' is not registered", test=True)
     opt['val']['metrics']['psnr'] = dict(type='calculate_psnr', crop_border=0)
     test_set['sigma'] = [5, 7]
     refused(opt, 'one level', test=True)
@@ -488,7 +488,7 @@ def test_pretrained_by_packaged_name(refused, pipeline, options, tmp_path, monke
     write_weights(str(weights / 'memnet_tiny.pth'), net.state_dict(), description)
     monkeypatch.setattr('memnet_basicsr.inference.weights.PACKAGED', str(weights))
     options['path']['pretrain_network_g'] = 'memnet_tyni'
-    assert 'near: memnet_tiny' in refused(options, 'pretrain_network_g: weights memnet_tyni: neither a file')
+    assert 'closest match: memnet_tiny' in refused(options, 'pretrain_network_g: weights memnet_tyni: neither a file')
     options['path']['pretrain_network_g'] = 'memnet_tiny'
     options['train']['pixel_opt']['loss_weight'] = 0.
     pipeline(options)

@@ -129,5 +129,5 @@ def first_images(dataset, count=None):
         UsageError: If the number is not positive.
     """
     if count is not None and count < 1:
-        raise UsageError(f'number of images {count}: must be positive')
+        raise UsageError(f'--max-images {count}: must be positive')
     return Subset(dataset, range(min(len(dataset), count or len(dataset))))

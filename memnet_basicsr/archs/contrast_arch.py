@@ -5,15 +5,15 @@ from ..registry import ARCH_REGISTRY
 
 @ARCH_REGISTRY.register()
 class ContrastEncoder(nn.Module):
-    """Small encoder of images for ThreeClassContrastiveLoss: strided convolutions and a linear embedding.
+    """Small image encoder for ThreeClassContrastiveLoss: strided convolutions and a linear embedding.
 
-    MemoryNet (https://arxiv.org/abs/2309.01377) does not say what its embedding network is; this one is our own.
+    MemoryNet (https://arxiv.org/abs/2309.01377) does not specify its embedding network; this design is our own.
 
     Args:
         num_in_ch (int): Channels of the image. Default: 3.
-        num_feat (int): Channels behind the first convolution; doubled twice. Default: 32.
-        num_down (int): 3x3 convolutions with stride 2, one or more. Default: 4.
-        num_embed (int): Channels of the embedding. Default: 128.
+        num_feat (int): Channels after the first convolution; doubled twice. Default: 32.
+        num_down (int): Number of 3x3 convolutions with stride 2, at least 1. Default: 4.
+        num_embed (int): Dimension of the embedding. Default: 128.
     """
 
     def __init__(self, num_in_ch=3, num_feat=32, num_down=4, num_embed=128):

@@ -92,8 +92,11 @@ class MemNet(nn.Module):
         super().__init__()
         if supervise not in ('all', 'final'):
             raise ValueError(f"supervise must be 'all' or 'final', but received {supervise!r}.")
-        if not all(isinstance(v, int) and v > 0 for v in (num_in_ch, num_feat, num_block, num_recursion, unshuffle)):
-            raise ValueError('num_in_ch, num_feat, num_block, num_recursion and unshuffle must be positive integers.')
+        sizes = dict(num_in_ch=num_in_ch, num_feat=num_feat, num_block=num_block, num_recursion=num_recursion,
+                     unshuffle=unshuffle)  # yapf: disable
+        for name, value in sizes.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name} must be a positive integer, but received {value!r}.')
         self.multi_supervised, self.supervise, self.unshuffle = multi_supervised, supervise, unshuffle
         num_ch = num_in_ch * unshuffle**2
 

@@ -13,30 +13,30 @@ from .memory_util import HierarchicalMemory, MemoryInsertion, recalling
 
 @ARCH_REGISTRY.register()
 class MemoryAugmented(nn.Module):
-    """Any registered network with a memory behind submodules of its own.
+    """Any registered network with a memory inserted after chosen submodules.
 
-    The memory of Memory augment is All You Need for image restoration (https://arxiv.org/abs/2309.01377), which the
-    paper calls plug and play. What it holds for the output of a submodule is added to that output, through a
-    projection that starts at zero: at first the network is the backbone, bit for bit. Checkpoints of the backbone load
-    as they are (the memory keeps its start). Features may be (N, C, H, W), tokens (N, L, C), or frames (N, T, C, H, W)
-    and (N, C, T, H, W).
+    The plug-and-play memory of Memory augment is All You Need for image restoration (https://arxiv.org/abs/2309.01377).
+    The output of a submodule queries the memory, and the read is added to it through a zero-initialized projection. The
+    network therefore starts bit-identical to the backbone, and checkpoints of the backbone load directly (the memory
+    keeps its initialization). Features may be (N, C, H, W), tokens (N, L, C), or frames (N, T, C, H, W) and
+    (N, C, T, H, W).
 
     Args:
-        backbone (dict | nn.Module): The network: ``type`` and its arguments, as ``network_g`` has them. It takes one
-            tensor, an image or frames (N, T, C, H, W).
-        insert_after (list[str] | str): Names of its submodules, as ``named_modules`` gives them; shell patterns
-            between the dots (``body.*`` is body.0, body.1, ... and not body.0.conv1).
+        backbone (dict | nn.Module): ``type`` and arguments of the network, as in ``network_g``. It takes one tensor, an
+            image or frames (N, T, C, H, W).
+        insert_after (list[str] | str): Names of submodules as in ``named_modules``, or shell patterns that match
+            between dots (``body.*`` matches body.0, body.1, ..., but not body.0.conv1).
         memory (dict | None): Arguments of HierarchicalMemory, and ``centred`` of MemoryInsertion. Default: None.
-        level (str | list[str]): Level that is read at the insertions; of a list one for each, in order of the
-            network's modules, the last one for all others. Default: 'part'.
-        chained (bool): Reads are chained up to the level, see MemoryInsertion. Default: False.
-        replace (bool): The read replaces the feature instead of being added. Default: False.
-        reconstruction (bool): Have the layers that :meth:`reconstruct` needs. Default: False.
-        dry_size (int): Side in pixels of the empty image that tells the channels. Default: 64.
+        level (str | list[str]): Level to read from, or one per insertion in the order of the network's modules; the
+            last item applies to all remaining insertions. Default: 'part'.
+        chained (bool): Whether to chain reads up to the level, see :meth:`HierarchicalMemory.read`. Default: False.
+        replace (bool): Whether the read replaces the feature instead of being added. Default: False.
+        reconstruction (bool): Whether to build the layers of :meth:`reconstruct`. Default: False.
+        dry_size (int): Side in pixels of the zero image from which the channels are inferred. Default: 64.
 
     Raises:
-        ValueError: No network or submodule of such a name (near ones are listed), a network that takes neither an
-            image nor frames, or a submodule whose output is not a feature.
+        ValueError: If a name matches no network or submodule (the closest ones are listed), the network takes neither
+            an image nor frames, or the output of a submodule is not a feature map.
     """
 
     def __init__(self,
@@ -68,7 +68,7 @@ class MemoryAugmented(nn.Module):
             self.insertions[key] = MemoryInsertion(
                 num_feat, self.memory.num_feat, own_level, chained, replace, recall=reconstruction, centred=centred)
             modules[name].register_forward_hook(_Insertion(self, key, dim))
-        # what the inference path asks a network for; BasicSR's transformers have it in their arguments alone
+        # Read by the inference path for padding. BasicSR's transformers have it only in their arguments.
         declared = [getattr(self.backbone, v, None) for v in ('size_multiple', 'window_size')]
         for multiple in (*declared, given.get('window_size')):
             if isinstance(multiple, int):
@@ -76,23 +76,23 @@ class MemoryAugmented(nn.Module):
                 break
 
     def forward(self, x):
-        """As the backbone's."""
+        """Same as the forward pass of the backbone."""
         return self.backbone(x)
 
     def reconstruct(self, x):
-        """Clean images found again through the memory: every insertion gives its read alone.
+        """Reconstruct clean images from the memory: each insertion returns only its read.
 
-        Skips of the backbone that lead around the insertions are its own and stay. For a network that enlarges, the
-        image is reduced first (bicubic, antialiased), so that the result has the size of ``x``.
+        Skip connections of the backbone that bypass the insertions remain. For a super-resolution backbone, ``x`` is
+        first downscaled (bicubic, antialiased), so that the result has the size of ``x``.
 
         Args:
-            x (Tensor): (N, C, H, W), 0 to 1; sides multiples of the backbone's scale.
+            x (Tensor): (N, C, H, W), in [0, 1]; H and W multiples of the scale of the backbone.
 
         Returns:
-            Tensor: Like ``x``.
+            Tensor: (N, C, H, W).
 
         Raises:
-            ValueError: Built without ``reconstruction``.
+            ValueError: If built with neither ``reconstruction`` nor ``replace``.
         """
         if not any(v.replace or v.proj_recall is not None for v in self.insertions.values()):
             raise ValueError("MemoryAugmented: set 'reconstruction: true' in network_g to reconstruct from the memory")
@@ -105,7 +105,7 @@ class MemoryAugmented(nn.Module):
         return out[0] if isinstance(out, (list, tuple)) else out
 
     def adapt_state_dict(self, state):
-        """A backbone's state dict with the names it has here, and the memory as it is; other state dicts unchanged."""
+        """Rename a state dict of the backbone and add the current memory; return other state dicts unchanged."""
         if any(name.startswith('backbone.') for name in state):
             return state
         own = {k: v for k, v in self.state_dict().items() if not k.startswith('backbone.')}
@@ -122,7 +122,7 @@ class MemoryAugmented(nn.Module):
             if not names:
                 near = difflib.get_close_matches(pattern, known, n=5, cutoff=0.3) or known[:5]
                 raise ValueError(f"MemoryAugmented: insert_after: {type(self.backbone).__name__} has no submodule "
-                                 f"'{pattern}'; near: {', '.join(near)}")
+                                 f"'{pattern}'; closest match: {', '.join(near)}")
         return [name for name in known if any(name in names for names in found.values())]
 
     @torch.no_grad()
@@ -195,7 +195,7 @@ def _matches(name, pattern):
 
 
 class _Insertion:
-    """Forward hook that joins the memory's read; an object of its own, so that copies of the network use their own."""
+    """Forward hook that adds the memory's read. Not a closure, so that ``deepcopy`` binds it to the copied network."""
 
     def __init__(self, owner, key, dim):
         self.owner, self.key, self.dim = owner, key, dim

@@ -84,8 +84,11 @@ class HierarchicalMemory(nn.Module):
                  temperature=0.1,
                  threshold=0.0025):
         super().__init__()
-        if min(num_feat, num_class, num_instance, num_part, temperature) <= 0:
-            raise ValueError('num_feat, num_class, num_instance, num_part and temperature must be above 0.')
+        sizes = dict(num_feat=num_feat, num_class=num_class, num_instance=num_instance, num_part=num_part,
+                     temperature=temperature)  # yapf: disable
+        for name, value in sizes.items():
+            if value <= 0:
+                raise ValueError(f'{name} must be above 0, but received {value}.')
         self.num_feat, self.top = num_feat, check_level(top)
         self.weight = nn.Parameter(torch.randn(num_class * num_instance * num_part, num_feat))
         blocks = (num_part, num_instance)[:LEVELS.index(top)]
@@ -125,9 +128,14 @@ class HierarchicalMemory(nn.Module):
 
 
 class RunningScaler(nn.Module):
-    """(x - mean) / std of each channel with running statistics, in training too, so that features stay independent.
+    """Normalize each channel with running statistics, (x - mean) / std, also in training.
 
-    The statistics are the mean over all batches so far; after 1 / momentum batches, an exponential moving average.
+    Batch statistics would make features depend on each other. The statistics are the mean over all batches so far and,
+    after 1 / momentum batches, an exponential moving average.
+
+    Args:
+        num_feat (int): Channels.
+        momentum (float): Minimum weight of a new batch, in (0, 1]. Default: 0.01.
     """
 
     def __init__(self, num_feat, momentum=0.01):
@@ -180,7 +188,7 @@ class MemoryInsertion(nn.Module):
         """Features (N, num_in, H, W) or (N, L, num_in) and a HierarchicalMemory -> features of the same shape."""
         proj_out = self.proj_recall if self.recalling and not self.replace else self.proj_out
         if proj_out is None:
-            raise ValueError('This insertion was built without recall.')
+            raise ValueError("MemoryInsertion has no layer for recalling; set 'reconstruction: true' in network_g.")
         feat = self.proj_in(self.scaler(to_rows(x)))
         read = from_rows(proj_out(memory.read(feat, self.level, self.chained)), x)
         return read if self.replace or self.recalling else x + read

@@ -19,14 +19,15 @@ class MemoryNet(nn.Module):
     Memory augment is All You Need for image restoration (Zhang et al.).
     Ref: https://arxiv.org/abs/2309.01377. With contrastive learning (MemoryNetModel) the paper calls it CR-MemoryNet.
 
-    The stages are those of MPRNet (https://arxiv.org/abs/2102.02808): encoder 1 sees quarters of the image, decoder 1
-    and encoder 2 halves, and the rest the whole image. With ``memory: feature``, stage s reads level s of one memory.
-    Stage 3 has one resolution: its encoder place is after its shallow features, its decoder place before the tail.
+    The stages are those of MPRNet (https://arxiv.org/abs/2102.02808): encoder 1 processes quarters of the image,
+    decoder 1 and encoder 2 halves, and the rest the whole image. With ``memory: feature``, the features of stage s
+    query level s of one shared memory. Stage 3 has one resolution: 'encoder' reads after its shallow features, and
+    'decoder' before its last convolution.
 
     Args:
         num_in_ch (int): Channels of the input, 1 or 3. Default: 3.
         num_out_ch (int): Channels of the output, equal to num_in_ch. Default: 3.
-        num_feat (int): Channels of level 1. Default: 40. (GoPro, wide: 96, 48 and 32 for this and the next two.)
+        num_feat (int): Channels of level 1 (wide GoPro model: 96, with the next two 48 and 32). Default: 40.
         scale_unetfeats (int): Channels added at each deeper level. Default: 20.
         scale_orsnetfeats (int): Channels added in stage 3. Default: 16.
         num_cab (int): Channel attention blocks in each of the three groups of stage 3. Default: 8.

@@ -91,7 +91,9 @@ class Resample(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Three levels of two blocks each. Stage 2 adds the features of stage 1 at each level (CSFF).
+    """Encoder of three levels with two CABs each.
+
+    With ``fuses``, adds the features of the previous stage at each level (cross-stage feature fusion, CSFF).
 
     Args:
         feats (list[int]): Channels of the levels.

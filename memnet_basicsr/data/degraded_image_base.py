@@ -13,20 +13,20 @@ from .patch_util import random_corner, reflect_pad
 
 
 class DegradedImageDataset(data.Dataset):
-    """Base of datasets that degrade clean images themselves; a subclass says how.
+    """Base of datasets that degrade clean images on the fly; subclasses implement :meth:`degrade`.
 
-    In training every sample draws its level, patch, flips and noise from the global generators ``random`` and
-    ``np.random``, which the loader seeds per sample. A patch is exactly what one would cut from the degraded whole
-    image: the degradation sees a window around it. In validation an image is degraded whole, at one level, and
-    randomness depends on the image's key, the level and ``noise_seed`` alone: the same on every machine, and for an
-    LMDB as for the folder it was made from.
+    In training, every sample draws its level, patch, flips and noise from the global generators ``random`` and
+    ``np.random``, which the loader seeds per sample. A patch equals a crop of the degraded whole image, since a window
+    around it is degraded. In validation, whole images are degraded at one level. Their randomness depends only on the
+    image's key, the level and ``noise_seed``: it is the same on every machine, and for an LMDB as for the folder that
+    it was made from.
 
     Args:
         opt (dict): Options of the dataset, see :class:`DegradedImageOptions`. A subclass declares the option that
-            holds the level in its attribute ``Options``. Training draws one of several levels for each sample, or
-            uniformly from a range (whole numbers where the level is one, both ends included); a validation set has one
-            level. ``clean_prob`` teaches a network to leave good images alone, ``gray_prob`` teaches a color network
-            to restore gray images. Images of one channel are taken as they are, whatever ``color``.
+            holds the level in its attribute ``Options``. Training draws a level from a list, or uniformly from a range
+            (integers where the level is an integer, both ends included); a validation set has one level. ``clean_prob``
+            trains the network to preserve clean images, and ``gray_prob`` a color network to restore gray images.
+            One-channel images are used as they are, whatever ``color``.
 
     Items: ``{'lq', 'gt', 'lq_path', 'gt_path'}``; images are float32 (C, H, W), RGB, [0, 1].
 
@@ -115,7 +115,7 @@ class DegradedImageDataset(data.Dataset):
         return max(0, (start - margin) // grid * grid), min(end, -(-(start + size + margin) // grid) * grid)
 
     def _generator(self, key, level):
-        """A generator of its own for a validation image; the stream of RandomState is frozen by NumPy."""
+        """Generator for a validation image. NumPy guarantees that the stream of RandomState does not change."""
         text = f'{key}|{float(level)}|{self.options.noise_seed}'
         return np.random.RandomState(np.frombuffer(hashlib.sha256(text.encode()).digest(), '<u4'))
 

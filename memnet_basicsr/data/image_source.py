@@ -40,7 +40,7 @@ def decode_image(content, name):
 
     Args:
         content (bytes): The encoded image.
-        name (str): What to call it in the error.
+        name (str): Name of the image in error messages.
 
     Returns:
         ndarray: uint8.
@@ -113,8 +113,8 @@ class ImageSource:
             Default: None.
 
     Attributes:
-        keys (list[str]): What an image is called, the same for the LMDB and for the folder it was made from.
-        paths (list[str]): BasicSR's ``lq_path`` / ``gt_path``: the key in an LMDB, the file's path in a folder.
+        keys (list[str]): Keys of the images, the same for an LMDB and for the folder that it was made from.
+        paths (list[str]): BasicSR's ``lq_path`` / ``gt_path``: keys for an LMDB, file paths for a folder.
 
     Raises:
         UsageError: The root is missing or empty, the LMDB is not complete, the backend is another one, or a listed
@@ -149,8 +149,8 @@ class ImageSource:
         places = {key: i for i, key in enumerate(self.keys)}
         missing = [key for key in wanted if key not in places]
         if missing or not wanted:
-            fault = f'names {missing[0]}, which {self.root} lacks' if missing else 'is empty'
-            raise UsageError(f'meta_info_file {meta_info_file} {fault}')
+            fault = f'lists {missing[0]}, which is not in {self.root}' if missing else 'is empty'
+            raise UsageError(f'meta_info_file {meta_info_file} {fault}; fix the list or remove the option')
         indices = sorted({places[key] for key in wanted})
         self.keys, self.paths = [self.keys[i] for i in indices], [self.paths[i] for i in indices]
 
@@ -165,7 +165,7 @@ class ImageSource:
         return decode_image(read_lmdb(self.root, path) or b'', f'{path} of LMDB {self.root}')
 
     def any_color(self):
-        """Whether some image has color channels; told by the meta file or by the files' headers."""
+        """Whether any image has color channels, according to the LMDB's meta file or the file headers."""
         if self.is_lmdb:
             return any(c > 1 for _, _, c in self._shapes.values())
         for path in self.paths:

@@ -7,8 +7,8 @@ def compress_jpeg(img, quality, subsampling='420'):
     Args:
         img (ndarray): uint8, (H, W, 1), or (H, W, 3) BGR.
         quality (int): Quality, 1..100.
-        subsampling (str): Chroma of a color image at half the resolution, '420', halved in width, '422', or whole,
-            '444'. Default: '420'.
+        subsampling (str): Chroma subsampling of color images: '420' (half width and height), '422' (half width) or
+            '444' (none). Default: '420'.
 
     Returns:
         ndarray: As ``img``.

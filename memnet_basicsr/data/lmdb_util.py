@@ -37,11 +37,11 @@ def make_key(name):
 
 
 def signature_of(paths, **settings):
-    """A digest of what an LMDB is made from: names, sizes and modification times of the files, and the settings.
+    """Digest of the inputs of an LMDB: names, sizes and modification times of the files, and the settings.
 
     Args:
         paths (list[str]): The files.
-        settings: What else decides the content (crop size, color, ...).
+        settings: Everything else that determines the content (crop size, color, ...).
 
     Returns:
         str: Hexadecimal SHA-256.
@@ -56,14 +56,14 @@ def signature_of(paths, **settings):
 def write_lmdb(target, images, signature='', total=None, compress_level=1, overwrite=False, progress=True):
     """Write images into a new LMDB: PNG bytes under their keys and BasicSR's ``meta_info.txt``.
 
-    The LMDB is built in a folder beside the target and renamed when every byte is on the disk, so that a target that
-    exists is complete. A target of the same signature is kept and nothing is done.
+    The LMDB is built in a temporary folder, synced to disk and renamed, so that an existing target is always complete.
+    A target with the same signature is kept.
 
     Args:
         target (str): The LMDB to write; its name ends in ``.lmdb``.
         images (iterable[tuple[str, ndarray]]): Keys and uint8 images, (H, W), (H, W, 1) gray or (H, W, 3) BGR.
-            Not touched when the target is kept.
-        signature (str): What the LMDB is made from, see :func:`signature_of`. Default: '' (unknown: a target is
+            Not consumed if the target is kept.
+        signature (str): Digest of the inputs, see :func:`signature_of`. Default: '' (unknown: an existing target is
             never kept).
         total (int | None): Number of images, for the progress bar. Default: None.
         compress_level (int): PNG compression, 0..9. Default: 1.
@@ -107,14 +107,14 @@ def write_lmdb(target, images, signature='', total=None, compress_level=1, overw
 
 
 def outcome(path, count):
-    """Line that tells what became of an LMDB.
+    """Summary message for a written or reused LMDB.
 
     Args:
         path (str): The LMDB.
-        count (int): Images that were written; 0 if it was up to date.
+        count (int): Number of images written; 0 if it was up to date.
 
     Returns:
-        str: Line.
+        str: One line.
     """
     if count:
         return f'wrote {path}: {count} images'
@@ -140,7 +140,8 @@ def lmdb_images(path):
         raise UsageError(f'{path} is not an LMDB (its name does not end in .lmdb); '
                          'for a folder of images write io_backend: {type: disk}')
     if not osp.isfile(osp.join(path, _META)) or not osp.isfile(osp.join(path, 'data.mdb')):
-        raise UsageError(f'LMDB {path} has no {_META} or no data.mdb: it is not complete; prepare it again')
+        raise UsageError(f'LMDB {path} is incomplete (no {_META} or data.mdb); recreate it with '
+                         'scripts/data_preparation')
     images = {}
     with open(osp.join(path, _META), 'rb') as f:  # as bytes: a damaged file is no text
         for number, line in enumerate(f, 1):

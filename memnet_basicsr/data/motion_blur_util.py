@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 
-FINE = 8  # positions of the camera for each pixel of its way
+FINE = 8  # samples of the trajectory per pixel
 
 
 def motion_kernel(length, angle):
@@ -12,8 +12,8 @@ def motion_kernel(length, angle):
     points t, the two ends with half weight (trapezoidal rule).
 
     Args:
-        length (float): Way in pixels, 0 (no blur) or more.
-        angle (float): Direction in radians against the x axis; angle and angle + pi are the same.
+        length (float): Blur length in pixels, at least 0 (no blur).
+        angle (float): Angle to the x axis in radians; angle and angle + pi are equivalent.
 
     Returns:
         ndarray: (K, K) float64, K odd, sum 1, symmetric about its middle.
@@ -31,13 +31,13 @@ def motion_kernel(length, angle):
 
 
 def draw_motion(key, seed, min_length, max_length):
-    """Length and angle of an image's blur, both uniform; they depend on the key and the seed alone.
+    """Draw length and angle of an image's blur uniformly; they depend only on the key and the seed.
 
     Args:
         key (str): Name of the image.
         seed (int): Seed of the dataset.
-        min_length (float): Least way in pixels.
-        max_length (float): Longest way in pixels.
+        min_length (float): Minimum length in pixels.
+        max_length (float): Maximum length in pixels.
 
     Returns:
         tuple[float, float]: Length in pixels, angle in [0, pi).

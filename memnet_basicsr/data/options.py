@@ -17,18 +17,18 @@ class IOBackendOptions(Block):
 
 class LoaderOptions(Block):
     """Options that BasicSR's loader reads for every dataset."""
-    batch_size_per_gpu: int = option(1, 'Samples of a batch.', on_resume='free', phase='train', needed='train', ge=1)
+    batch_size_per_gpu: int = option(1, 'Batch size per GPU.', on_resume='free', phase='train', needed='train', ge=1)
     num_worker_per_gpu: int = option(
-        0, 'Processes that prepare samples.', on_resume='free', phase='train', needed='train', ge=0)
-    dataset_enlarge_ratio: float = option(1, 'Times that an epoch passes the dataset.', phase='train', gt=0)
+        0, 'DataLoader workers per GPU.', on_resume='free', phase='train', needed='train', ge=0)
+    dataset_enlarge_ratio: float = option(1, 'Passes over the dataset per epoch.', phase='train', gt=0)
     persistent_workers: bool | None = option(
         None,
-        'Keep the workers between epochs. Default: true with our models and datasets.',
+        'Keep workers alive between epochs. Default: true with our models and datasets.',
         on_resume='free',
         phase='train')
     prefetch_mode: Literal['cpu', 'cuda'] | None = option(
-        None, 'Prefetch in a thread, or to the GPU.', on_resume='free')
-    num_prefetch_queue: int = option(1, 'Batches that `prefetch_mode: cpu` keeps.', on_resume='free', ge=1)
+        None, '`cpu`: prefetch in a thread; `cuda`: to the GPU.', on_resume='free')
+    num_prefetch_queue: int = option(1, 'Number of batches prefetched by `prefetch_mode: cpu`.', on_resume='free', ge=1)
     pin_memory: bool = option(False, 'Copy batches to page-locked memory.', on_resume='free')
 
     def rules(self):
@@ -49,15 +49,15 @@ class DatasetOptions(Block):
 
 class ImageDatasetOptions(DatasetOptions):
     """Options of our datasets of images."""
-    dataroot_gt: str = option(..., 'Clean images: an LMDB, or a folder (subfolders do not count).')
-    io_backend: IOBackendOptions = option(IOBackendOptions(), 'How the images are stored.')
-    meta_info_file: str | None = option(None, 'List of the images to use, one name a line; `~` for all.')
-    gt_size: int | None = option(None, 'Side of a training patch; smaller images are reflect-padded.', unit='pixels',
+    dataroot_gt: str = option(..., 'Clean images: an LMDB or a folder (subfolders are ignored).')
+    io_backend: IOBackendOptions = option(IOBackendOptions(), 'Storage of the images.')
+    meta_info_file: str | None = option(None, 'Text file with one image name per line; `~` uses all images.')
+    gt_size: int | None = option(None, 'Training patch size; smaller images are reflect-padded.', unit='pixels',
                                  phase='train', needed='train', ge=1)  # yapf: disable
     use_hflip: bool = option(False, 'Random horizontal flips.', phase='train')
     use_rot: bool = option(False, 'Random vertical flips and transpositions.', phase='train')
-    clean_prob: float = option(0, 'Share of training samples that are not degraded.', phase='train', ge=0, le=1)
-    color: Color = option('rgb', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
+    clean_prob: float = option(0, 'Probability that a training sample is not degraded.', phase='train', ge=0, le=1)
+    color: Color = option('rgb', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (luminance in [16, 235]) or `rgb`.')
 
     @property
     def training(self):
@@ -66,17 +66,17 @@ class ImageDatasetOptions(DatasetOptions):
 
     def rules(self):
         if self.training and self.gt_size is None:
-            yield 'gt_size', 'is missing; give the side of a training patch in pixels'
+            yield 'gt_size', 'is missing; give the training patch size in pixels'
         if self.scale != 1:
-            yield 'scale', (f"{self.scale} is the network's scale and must be 1: both images have the same size; use "
-                            'PairedImageDataset for pairs of two sizes')  # yapf: disable
+            yield 'scale', (f'{self.scale} is not supported, since lq and gt have the same size; set scale: 1, or use '
+                            'PairedImageDataset for images of different sizes')  # yapf: disable
 
 
 class PairedMaskedOptions(ImageDatasetOptions):
     """Options of PairedMaskedDataset."""
-    dataroot_lq: str = option(..., 'Degraded images of the same names and sizes.')
-    dataroot_mask: str | None = option(None, 'Masks of the same names and sizes.')
-    filename_tmpl: str = option('{}', "Name of a degraded image from the clean one's, such as '{}x2'. Folders only.",
+    dataroot_lq: str = option(..., 'Degraded images with the same names and sizes as the clean ones.')
+    dataroot_mask: str | None = option(None, 'Masks with the same names and sizes as the clean images.')
+    filename_tmpl: str = option('{}', "Template for names of degraded images, such as '{}x2'; ignored for LMDBs.",
                                 pattern=r'^[^{}]*\{\}[^{}]*$')  # yapf: disable
     exposure_jitter: float = option(0, 'Random gain of both images of a training sample, 1 - value to 1 + value.',
                                     phase='train', ge=0, lt=1)  # yapf: disable
@@ -93,10 +93,10 @@ class DegradedImageOptions(ImageDatasetOptions):
     level_key: ClassVar[str | None] = None
     range_key: ClassVar[str | None] = None
 
-    color: Color = option('gray', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
-    gray_prob: float = option(0, 'Share of training samples of `color: rgb` that are gray, repeated to three channels.',
+    color: Color = option('gray', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (luminance in [16, 235]) or `rgb`.')
+    gray_prob: float = option(0, 'Probability of a gray training sample, repeated to 3 channels; needs `color: rgb`.',
                               phase='train', ge=0, le=1)  # yapf: disable
-    noise_seed: int = option(0, 'Another seed gives other validation noise.', phase='val')
+    noise_seed: int = option(0, 'Seed of the validation noise.', phase='val')
 
     @property
     def levels(self):
@@ -115,12 +115,12 @@ class DegradedImageOptions(ImageDatasetOptions):
             yield 'gray_prob', f'needs color: rgb, but color is {self.color}'
         level, key = getattr(self, self.level_key), self.range_key
         if self.range is not None and level is not None:
-            yield key, f'excludes {self.level_key}; remove one of them'
+            yield key, f'cannot be combined with {self.level_key}; remove one of them'
         elif self.range is not None:
             if not self.training:
-                yield key, f'is for training; a validation set has one {self.level_key}'
+                yield key, f'is supported in training sets only; use {self.level_key} with one level'
             if self.range[0] > self.range[1]:
-                yield key, f'{self.range}: the lowest level stands first'
+                yield key, f'{self.range} is not in ascending order; write [lowest, highest]'
         elif level is None or level == []:
             yield self.level_key, 'is missing; give a number or a list of numbers'
         elif isinstance(level, list) and len(level) > 1 and not self.training:
@@ -135,19 +135,18 @@ class NoisyImageOptions(DegradedImageOptions):
     range_key: ClassVar[str] = 'sigma_range'
 
     sigma: Level | list[Level] | None = option(
-        None, 'Standard deviation of the noise; training draws one of a list for each sample.', unit='0..255')
-    sigma_range: list[Level] | None = option(None, 'Instead of `sigma`: lowest and highest, drawn uniformly.',
+        None, 'Standard deviation of the noise; a list is sampled uniformly in training.', unit='0..255')
+    sigma_range: list[Level] | None = option(None, 'Range [lowest, highest] to draw from uniformly, replaces `sigma`.',
                                              unit='0..255', phase='train', min_length=2, max_length=2)  # yapf: disable
-    camera_prob: float = option(
-        0, 'Share of samples with the noise of a camera, which grows with the signal.', ge=0, le=1)
-    jpeg_prob: float = option(0, 'Share of samples that are compressed by JPEG after the noise.', ge=0, le=1)
-    jpeg_range: list[Quality] = option([60, 95], 'Lowest and highest quality of that compression.', min_length=2,
+    camera_prob: float = option(0, 'Probability of signal-dependent noise, as from a camera sensor.', ge=0, le=1)
+    jpeg_prob: float = option(0, 'Probability of JPEG compression after the noise.', ge=0, le=1)
+    jpeg_range: list[Quality] = option([60, 95], 'JPEG quality for `jpeg_prob`: lowest and highest.', min_length=2,
                                        max_length=2)  # yapf: disable
 
     def rules(self):
         yield from super().rules()
         if self.jpeg_range[0] > self.jpeg_range[1]:
-            yield 'jpeg_range', f'{self.jpeg_range}: the lowest quality stands first'
+            yield 'jpeg_range', f'{self.jpeg_range} is not in ascending order; write [lowest, highest]'
 
 
 class JPEGImageOptions(DegradedImageOptions):
@@ -155,13 +154,14 @@ class JPEGImageOptions(DegradedImageOptions):
     level_key: ClassVar[str] = 'quality'
     range_key: ClassVar[str] = 'quality_range'
 
-    color: Color = option('y', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
+    color: Color = option('y', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (luminance in [16, 235]) or `rgb`.')
     quality: Quality | list[Quality] | None = option(
-        None, 'JPEG quality; training draws one of a list for each sample.', unit='1..100')
+        None, 'JPEG quality; a list is sampled uniformly in training.', unit='1..100')
     quality_range: list[Quality] | None = option(
-        None, 'Instead of `quality`: lowest and highest, drawn uniformly.', unit='1..100', phase='train', min_length=2,
-        max_length=2)  # yapf: disable
-    double_prob: float = option(0, 'Share of samples that were compressed before, at another quality.', ge=0, le=1)
+        None, 'Range [lowest, highest] to draw from uniformly, replaces `quality`.', unit='1..100', phase='train',
+        min_length=2, max_length=2)  # yapf: disable
+    double_prob: float = option(0, 'Probability of a first JPEG compression, of quality 20 to 95.', ge=0, le=1)
+    full_chroma_prob: float = option(0, 'Probability of 4:4:4 instead of 4:2:0 chroma (color images).', ge=0, le=1)
     full_chroma_prob: float = option(0, 'Share of color samples with full chroma resolution (4:4:4).', ge=0, le=1)
 
 
@@ -169,16 +169,16 @@ class BicubicImageOptions(DegradedImageOptions):
     """Options of BicubicImageDataset."""
     level_key: ClassVar[str] = 'downscale'
 
-    color: Color = option('y', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (16..235) or `rgb`.')
+    color: Color = option('y', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (luminance in [16, 235]) or `rgb`.')
     downscale: Scale | list[Scale] | None = option(
-        None, 'Factor of down- and up-scaling; training draws one of a list for each sample.', unit='2..4')
-    noise_prob: float = option(0, 'Share of samples whose small image is noisy.', phase='train', ge=0, le=1)
+        None, 'Scale factor; a list is sampled uniformly in training.', unit='2..4')
+    noise_prob: float = option(0, 'Probability of noise on the small image.', phase='train', ge=0, le=1)
     noise_sigma: Level = option(10, 'Highest standard deviation of that noise; the lowest is 0.', unit='0..255',
                                 phase='train')  # yapf: disable
-    jpeg_prob: float = option(0, 'Share of samples whose small image is compressed by JPEG.', phase='train', ge=0, le=1)
-    jpeg_range: list[Quality] = option([60, 95], 'Lowest and highest quality of that compression.', phase='train',
+    jpeg_prob: float = option(0, 'Probability of JPEG compression of the small image.', phase='train', ge=0, le=1)
+    jpeg_range: list[Quality] = option([60, 95], 'JPEG quality for `jpeg_prob`: lowest and highest.', phase='train',
                                        min_length=2, max_length=2)  # yapf: disable
-    with_chroma: bool = option(False, 'Items hold the chroma, for color images to be saved; needs `color: y`.',
+    with_chroma: bool = option(False, 'Return the chroma too, so that color images can be saved; needs `color: y`.',
                                phase='val')  # yapf: disable
 
     def rules(self):

@@ -1,4 +1,4 @@
-"""From paired datasets as they are distributed to LMDBs: <root>/<set>/<split>_{lq,gt,mask}.lmdb, same keys in each."""
+"""Prepare paired datasets as LMDBs: <root>/<set>/<split>_{lq,gt,mask}.lmdb, with the same keys in each."""
 from dataclasses import dataclass
 from os import path as osp
 from tqdm import tqdm
@@ -32,8 +32,8 @@ def images_by_key(folder, suffix='', prefix=''):
 
     Args:
         folder (str): The folder (subfolders do not count).
-        suffix (str): What an image's name has at its end and its key has not, e.g. '_rain'. Default: ''.
-        prefix (str): What is put before the key. Default: ''.
+        suffix (str): Suffix of the file names that the keys lack, e.g. '_rain'. Default: ''.
+        prefix (str): Prefix of the keys. Default: ''.
 
     Returns:
         dict[str, str]: Key -> path, sorted by key.
@@ -57,22 +57,22 @@ def add_common_arguments(parser, has_splits=True):
         parser (ArgumentParser): The script's parser.
         has_splits (bool): Whether ``--splits`` is offered. Default: True.
     """
-    parser.add_argument('--input', required=True, help='folder of the dataset as it is distributed')
+    parser.add_argument('--input', required=True, help='root folder of the dataset, in its original layout')
     parser.add_argument('--root', default='datasets', help='folder of all LMDBs. Default: datasets')
     if has_splits:
-        parser.add_argument('--splits', nargs='+', help='only these splits. Default: all that are there')
+        parser.add_argument('--splits', nargs='+', help='splits to prepare. Default: all that exist')
     parser.add_argument(
-        '--partial', action='store_true', help='the folder holds a part of the dataset: any count will do')
+        '--partial', action='store_true', help='accept a subset of the dataset: do not check the number of images')
     parser.add_argument('--overwrite', action='store_true', help='replace LMDBs made from other images or settings')
 
 
 def find_splits(folder, names, wanted=None):
-    """The splits of a dataset that are there.
+    """Find the splits of a dataset that exist.
 
     Args:
         folder (str): Folder of the dataset.
         names (list[str]): Names of all its splits, which are its folders' names.
-        wanted (list[str] | None): Only these, and all of them. Default: None (all that are there).
+        wanted (list[str] | None): Splits that must exist; None for all that exist. Default: None.
 
     Returns:
         list[str]: Names.
@@ -119,12 +119,12 @@ def _checked(split, partial):
     for kind, files in split.files.items():
         for key in sorted(files.keys() ^ gt.keys()):
             has, lacks = ('gt', kind) if key in gt else (kind, 'gt')
-            raise UsageError(f'split {split.name}: {gt.get(key) or files[key]} ({has}) has no partner of kind {lacks}')
+            raise UsageError(f'split {split.name}: {gt.get(key) or files[key]} ({has}) has no matching {lacks} image')
     expected = ' or '.join(str(v) for v in split.expected) or 'not known'
     kind = 'triplets' if 'mask' in split.files else 'pairs'
     line = f'split {split.name}: {len(gt)} {kind} found (expected: {expected})'
     if split.expected and not partial and len(gt) not in split.expected:
-        raise UsageError(f'{line}; for a part of the dataset say --partial')
+        raise UsageError(f'{line}; use --partial for a subset of the dataset')
     for key in tqdm(gt, unit='pair', desc=f'check {split.name}', leave=False):
         sizes = {kind: read_header(files[key])[:2] for kind, files in split.files.items()}
         if len(set(sizes.values())) > 1:

@@ -16,8 +16,8 @@ from .patch_util import random_corner, reflect_pad
 class PairedMaskedDataset(data.Dataset):
     """Degraded and clean pairs, with masks of the degraded region where the dataset has them.
 
-    Extends BasicSR's PairedImageDataset: masks; clean samples and gains that both images share; images smaller than the
-    patch are reflect-padded; errors name images that cannot be read or do not match; datasets may share an LMDB.
+    Extends BasicSR's PairedImageDataset: masks; clean samples; gains that both images share; reflect-padding of images
+    smaller than the patch; errors that name unreadable or mismatched images; one LMDB can be open in several datasets.
     Randomness comes from the global generator ``random``, which the loader seeds per sample.
 
     Args:

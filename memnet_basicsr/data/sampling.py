@@ -1,10 +1,10 @@
-"""Randomness of training data that depends on (seed, epoch, position) alone.
+"""Training randomness that depends only on (seed, epoch, position).
 
-BasicSR's workers draw from generators that are seeded once and are re-created every epoch, so that every epoch repeats
-its crops, flips and noise, and its sampler yields bare indices. Here the sampler yields :class:`SampleIndex`, an
-``int`` that knows its place, and :class:`SeededDataset` seeds the global generators from it around each sample. So any
-dataset that draws from ``random``, ``numpy.random`` or ``torch`` gives the same samples for any number of workers or
-processes, no two epochs repeat, and a run that is resumed in the middle of an epoch goes on with the very next sample.
+BasicSR seeds its workers once and re-creates them every epoch, so that every epoch repeats its crops, flips and noise.
+Here, the sampler yields :class:`SampleIndex`, an ``int`` that carries its position in the run. :class:`SeededDataset`
+seeds the global generators from it for each sample. Any dataset that draws from ``random``, ``numpy.random`` or
+``torch`` then gives the same samples for any number of workers or ranks. No two epochs repeat, and a run that is
+resumed within an epoch continues with the next sample.
 """
 import cv2
 import math
@@ -18,7 +18,7 @@ from ..errors import UsageError
 
 
 class SampleIndex(int):
-    """Index of a sample which also carries its place in the run. Pickles, and is an ``int`` everywhere else.
+    """Index of a sample that also carries its position in the run; picklable, and an ``int`` everywhere else.
 
     Args:
         index (int): Index into the dataset.
@@ -92,7 +92,7 @@ def _item_name(dataset, index, item=None):
 
 
 class SeededDataset(Dataset):
-    """Any map-style dataset, with its randomness seeded per sample when it is asked by :class:`SampleIndex`.
+    """Map-style dataset whose randomness is seeded for each :class:`SampleIndex`.
 
     Args:
         dataset (Dataset): The dataset. Its ``opt`` is passed on, since BasicSR's pipelines read it.
@@ -115,18 +115,18 @@ class SeededDataset(Dataset):
 class EpochSampler(Sampler):
     """Sampler of whole batches, shuffled by (seed, epoch), that can start in the middle of an epoch.
 
-    An epoch is one permutation of the dataset after another, cut at a whole number of batches, so that no image is
-    left out for long and an epoch has exactly the number of iterations that BasicSR's ``train.py`` counts (BasicSR
-    drops the last incomplete batch and then ends early). Process r of n takes positions r, r + n, ...: n processes see
-    together, batch by batch, what one process with a batch of n times the size sees.
+    An epoch concatenates permutations of the dataset, truncated to a whole number of batches. It has exactly the number
+    of iterations that BasicSR's ``train.py`` counts (BasicSR drops the last incomplete batch and then ends early). Rank
+    r of n takes positions r, r + n, ..., so that n ranks together see the batches of one process with n times the batch
+    size.
 
     Args:
         base (EnlargedSampler): BasicSR's sampler, on which ``train.py`` sets the epoch.
         ratio (float): ``dataset_enlarge_ratio``.
-        batch_size (int): Samples per iteration that the iterations of an epoch are counted with (one process).
-        loader_batch_size (int): Samples per iteration that the loader takes (more than the former with DataParallel).
+        batch_size (int): Batch size of one process, from which the iterations of an epoch are computed.
+        loader_batch_size (int): Batch size of the loader, larger than ``batch_size`` with DataParallel.
         seed (int): ``manual_seed``.
-        start (tuple[int]): Epoch in which the run starts and the iterations that it has done by then. Default: (0, 0).
+        start (tuple[int]): Epoch in which the run starts, and the iterations done before. Default: (0, 0).
     """
 
     def __init__(self, base, ratio, batch_size, loader_batch_size, seed, start=(0, 0)):

@@ -1,4 +1,4 @@
-"""Checkpoints that appear whole or not at all, in the files of BasicSR: networks and training states."""
+"""Atomic checkpoints in BasicSR's file layout: networks and training states."""
 import numpy as np
 import os
 import pickle
@@ -12,14 +12,14 @@ from ..errors import UsageError, first_line
 
 
 def save_whole(obj, path):
-    """Write with torch.save to a temporary file, bring it to the disk, and rename it.
+    """Save with torch.save, atomically: write a temporary file, sync it to disk, and rename it.
 
     Args:
         obj (dict): Tensors and plain Python values only, so that ``torch.load(weights_only=True)`` reads it.
-        path (str): The file. It is the old one or the new one at any time.
+        path (str): The file. It has either the old or the new content at any time.
 
     Raises:
-        OSError: The write failed (disk full, permission); the file is what it was before.
+        OSError: If the write fails (disk full, permission); the file keeps its old content.
     """
     try:
         with replacing(path) as f:
@@ -31,7 +31,7 @@ def save_whole(obj, path):
         if not isinstance(cause, (OSError, RuntimeError)):  # Ctrl-C, too
             raise
         text = str(cause).splitlines()[0]
-        raise OSError(f'cannot write checkpoint {path}: {text} (what was there before is intact)') from error
+        raise OSError(f'cannot write checkpoint {path}: {text} (the previous file is intact)') from error
 
 
 def load(path):
@@ -65,8 +65,8 @@ def load(path):
         raise UsageError(f'checkpoint {path} cannot be read: {error.strerror or error}') from None
     except pickle.UnpicklingError:  # its text advises to load the file unsafely
         raise UsageError(
-            f'checkpoint {path} cannot be loaded safely: it is damaged, or cannot be read because it holds '
-            'more than tensors and plain values') from None
+            f'checkpoint {path} cannot be loaded safely: it is damaged or holds more than tensors and plain values; '
+            'save its state dict again') from None
     except Exception as error:  # damaged bytes can make the reader raise anything
         text = first_line(error).split('. ')[0]
         raise UsageError(f'checkpoint {path} is damaged, or of a format that cannot be loaded safely: {text}') from None
@@ -84,8 +84,8 @@ def _check_archive(path):
         folders = [v.filename for v in archive.infolist() if v.external_attr & 0x10]
         wrong = archive.testzip() or next(iter(folders), None)
     if wrong is not None:
-        raise UsageError(f'checkpoint {path} is damaged: the checksum of {wrong} does not match; copy or download it '
-                         'again')
+        raise UsageError(f'checkpoint {path} is damaged: record {wrong} fails its checksum or is marked as a folder; '
+                         'copy or download it again')
 
 
 def parameters_of(content, path, param_key=None):
@@ -105,9 +105,9 @@ def parameters_of(content, path, param_key=None):
     keys = ('params_ema', 'params') if param_key is None else (param_key, )
     params = next((content[key] for key in keys if key in content), None)
     if not isinstance(params, dict):
-        raise UsageError(f'checkpoint {path} has no {" or ".join(keys)} (it has {few(content) or "nothing"})')
+        raise UsageError(f'checkpoint {path} has no {" or ".join(keys)}; its keys: {few(content) or "none"}')
     if not params or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in params.items()):
-        raise UsageError(f'checkpoint {path} has no tensors by name in {" or ".join(keys)}')
+        raise UsageError(f'checkpoint {path}: {" or ".join(keys)} is not a state dict (name -> tensor)')
     return {k.removeprefix('module.'): v for k, v in params.items()}
 
 
@@ -122,12 +122,12 @@ def load_state(opt, path):
         dict: Its content.
 
     Raises:
-        UsageError: The state or a network is missing or damaged, or has other content.
+        UsageError: If the state or a network is missing or damaged, or has other content.
     """
     state = load(path)
     for key, kind in (('epoch', int), ('iter', int), ('optimizers', list), ('schedulers', list)):
         if not isinstance(state.get(key), kind):
-            raise UsageError(f'{path} is no training state: it has no {key} (it has {few(state) or "nothing"})')
+            raise UsageError(f'{path} is not a training state: it has no {key}; its keys: {few(state) or "none"}')
     saved = state.get('memnet_basicsr', {}).get('networks', {})
     ignored = opt['path'].get('ignore_resume_networks') or ()
     for label in (key.replace('network_', 'net_') for key in opt if key.startswith('network_') and key not in ignored):
@@ -139,17 +139,17 @@ def load_state(opt, path):
 
 
 def newest_state(opt):
-    """Find the newest training state of a run that can be loaded, its networks included.
+    """Find the newest training state of a run that loads, including its networks.
 
     Args:
         opt (dict): Options of the run.
 
     Returns:
-        tuple[str | None, dict | None, list[str]]: Path and content of the state, None if the run has none, and what is
-            wrong with each newer one, which was skipped.
+        tuple[str | None, dict | None, list[str]]: Path and content of the state (None: no state), and a
+            message for each newer one, which was skipped.
 
     Raises:
-        UsageError: There are states, but none can be loaded.
+        UsageError: If there are states, but none can be loaded.
     """
     folder = opt['path']['training_states']
     skipped = []
@@ -158,9 +158,9 @@ def newest_state(opt):
         try:
             return path, load_state(opt, path), skipped
         except UsageError as error:
-            skipped.append(f'{error}: an older one is taken')
+            skipped.append(f'{error}; trying an older training state')
     if skipped:
-        reason = skipped[0].removesuffix(': an older one is taken')
+        reason = skipped[0].removesuffix('; trying an older training state')
         raise UsageError(f'{folder}: none of the {len(skipped)} training states can be resumed; the newest: {reason}; '
                          'start without --auto_resume to begin a new run')
     return None, None, skipped
@@ -206,13 +206,15 @@ def write_networks(opt, networks, current_iter):
 
 
 def write_state(opt, state, labels, keep_last=None):
-    """Write a training state, after its networks: what has a state is complete. Then remove what is too old.
+    """Write a training state, then delete the oldest states and their networks.
+
+    Must follow :func:`write_networks`, so that an existing state implies complete networks.
 
     Args:
         opt (dict): Options of the run.
-        state (dict): The state, with its ``iter``.
+        state (dict): Training state, with its ``iter``.
         labels (list[str]): Labels of its networks.
-        keep_last (int | None): States to keep; None for all. Default: None.
+        keep_last (int | None): Number of states to keep; None keeps all. Default: None.
     """
     folder = opt['path']['training_states']
     save_whole(plain(state), osp.join(folder, f'{state["iter"]}.state'))

@@ -1,16 +1,16 @@
-"""The little that processes of a run say to each other beside gradients."""
+"""Collective helpers besides gradient all-reduce."""
 import torch
 
 
 def gather(value, opt):
-    """What every process has.
+    """Gather a value from every rank.
 
     Args:
-        value (object): Of this process; must pickle.
+        value (object): Value of this rank; must be picklable.
         opt (dict): Options of the run, with ``dist`` and ``world_size``.
 
     Returns:
-        list: In the order of ranks.
+        list: Values in the order of ranks.
     """
     if not opt['dist']:
         return [value]
@@ -20,7 +20,7 @@ def gather(value, opt):
 
 
 def share_buffers(net, opt):
-    """Give every process the buffers (BatchNorm statistics) of rank 0: each has gathered its own since the last step.
+    """Broadcast the buffers (BatchNorm statistics) of rank 0, since each rank has updated its own.
 
     Args:
         net (nn.Module): The network, not wrapped.

@@ -6,7 +6,7 @@ from basicsr.utils import ycbcr2bgr
 
 
 def to_image(tensor, quantize=True):
-    """Turn a network's output into the image that metrics and files want.
+    """Convert a network output to an image for metrics and files.
 
     Args:
         tensor (Tensor): (1, C, H, W) or (C, H, W), RGB or one channel, [0, 1].
@@ -37,7 +37,7 @@ def color_image(luminance, chroma):
 
 
 def error_image(restored, clean):
-    """|restored - clean|, mean over the channels, four times brighter, so that an error of a quarter is white.
+    """Absolute error, mean over the channels, times 4: an error of 64 of 255 or more is white.
 
     Args:
         restored (ndarray): uint8, (H, W, C).

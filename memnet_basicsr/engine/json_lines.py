@@ -1,4 +1,4 @@
-"""A log of one JSON object per line, which a resumed run can cut back to where it goes on from."""
+"""JSON Lines log, which a resumed run truncates to its starting point."""
 import json
 import math
 import os
@@ -8,11 +8,11 @@ from ..atomic_file import replacing
 
 
 def append_line(path, values):
-    """Append one line and bring it to the disk.
+    """Append one line and sync it to disk.
 
     Args:
         path (str): The file.
-        values (dict): Plain Python values; numbers that are not finite become null, JSON has no others.
+        values (dict): Plain Python values; NaN and infinity become null, since JSON has neither.
     """
     values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
     with open(path, 'a', encoding='utf-8') as f:
@@ -30,7 +30,7 @@ def count_lines(path):
 
 
 def keep_lines(path, count):
-    """Cut a file to its first lines, whole or not at all; a file that does not exist stays so."""
+    """Truncate a file to its first ``count`` lines, atomically; do nothing if it does not exist."""
     if not osp.isfile(path):
         return
     with open(path, 'rb') as f:

@@ -1,4 +1,4 @@
-"""Optimisers and schedules by name."""
+"""Optimizers and learning rate schedules by name."""
 import inspect
 import math
 import torch
@@ -18,13 +18,13 @@ class WarmupCosineLR(LRScheduler):
 
     Args:
         optimizer (Optimizer): The optimizer.
-        T_max (int): Iterations in all; it stays at ``eta_min`` after them.
+        T_max (int): Length in iterations; the learning rate stays at ``eta_min`` afterwards.
         warmup_iter (int): Iterations of warm-up. Default: 0.
         eta_min (float): Last learning rate. Default: 0.
         last_epoch (int): Iteration to start from. Default: -1.
 
     Raises:
-        UsageError: The warm-up is not shorter than the whole.
+        UsageError: If the warm-up is not shorter than ``T_max``.
     """
 
     def __init__(self, optimizer, T_max, warmup_iter=0, eta_min=0., last_epoch=-1):
@@ -54,7 +54,8 @@ class CosineAnnealingRestartCyclicLR(LRScheduler):
 
     def __init__(self, optimizer, periods, restart_weights=(1, ), eta_mins=(0, ), last_epoch=-1):
         if not len(periods) == len(restart_weights) == len(eta_mins):
-            raise UsageError('scheduler: periods, restart_weights and eta_mins must have the same length')
+            raise UsageError(f'train: scheduler: {len(periods)} periods, {len(restart_weights)} restart_weights and '
+                             f'{len(eta_mins)} eta_mins; give the same number of each')
         self.periods, self.restart_weights, self.eta_mins = periods, restart_weights, eta_mins
         super().__init__(optimizer, last_epoch)
 
@@ -88,7 +89,7 @@ _UNFIT = {
 
 
 def optimizers():
-    """Optimisers that option files may name.
+    """Optimizers that option files can use.
 
     Returns:
         dict[str, type]: Name -> class.
@@ -139,12 +140,12 @@ def build_scheduler(scheduler_type, optimizer, **kwargs):
 
 
 def parameter_groups(net, bias_lr_mult, lr):
-    """Trainable parameters, the biases of convolutions with a learning rate of their own.
+    """Trainable parameters, optionally with a separate learning rate for the biases of convolutions.
 
     Args:
         net (nn.Module): The network.
-        bias_lr_mult (float): Factor on their learning rate (0.1 in MemNet's released definition).
-        lr (float): Learning rate of the others.
+        bias_lr_mult (float): Factor on the learning rate of the biases (0.1 in MemNet's released definition).
+        lr (float): Learning rate of the other parameters.
 
     Returns:
         list: Parameters, or two groups of them.

@@ -9,17 +9,18 @@ from ..option_block import Block, option
 
 
 class StockOptimizerOptions(Block):
-    """An optimizer that BasicSR's models build. It may be given any argument of its class; common ones stand here."""
+    """Optimizer built by BasicSR's models. Any argument of the class is accepted; the common ones are listed."""
     model_config = ConfigDict(extra='allow')
     by_basicsr: ClassVar[bool] = True
 
     type: str = option(..., 'Class of `torch.optim`.', on_resume='stop')
     lr: float = option(..., 'Learning rate.', gt=0)
     weight_decay: float | None = option(None, "Weight decay. Default: the class's.", ge=0)
-    betas: list[float] | None = option(None, "Averaging factors. Default: the class's.", min_length=2, max_length=2)
+    betas: list[float] | None = option(None, 'Decay rates of the running averages of the gradient and its square. '
+                                       "Default: the class's.", min_length=2, max_length=2)  # yapf: disable
     momentum: float | None = option(None, "Momentum (SGD, RMSprop, Muon). Default: the class's.", ge=0, lt=1)
-    eps: float | None = option(None, "Added to the denominator. Default: the class's.", ge=0)
-    fused: bool | None = option(None, "One kernel for all parameters, where torch has it. Default: the class's.")
+    eps: float | None = option(None, "Added to the denominator for numerical stability. Default: the class's.", ge=0)
+    fused: bool | None = option(None, "Use the fused implementation, where torch has one. Default: the class's.")
 
     def arguments(self):
         """Arguments of the class besides its parameters and learning rate.
@@ -58,7 +59,7 @@ class StockOptimizerOptions(Block):
 
 
 class OptimizerOptions(StockOptimizerOptions):
-    """An optimizer of ``torch.optim``, or Muon. It may be given any argument of its class; common ones stand here."""
+    """Optimizer of ``torch.optim``, or Muon. Any argument of the class is accepted; the common ones are listed."""
     by_basicsr: ClassVar[bool] = False
 
     type: str = option(..., 'Class of `torch.optim`, or `Muon`.', on_resume='stop')
@@ -74,7 +75,7 @@ class SchedulerOptions(Block):
 
     @property
     def length(self):
-        """Iterations that the schedule describes; None where it goes on for ever."""
+        """Length of the schedule in iterations; None if it has no end."""
         return None
 
     def arguments(self):
@@ -86,13 +87,14 @@ class MultiStepOptions(SchedulerOptions):
     """The learning rate falls by a factor at milestones."""
     type: Literal['MultiStepLR', 'MultiStepRestartLR'] = option(..., 'Name of the schedule.')
     milestones: list[int] = option(..., 'Iterations at which the learning rate falls.', unit='iterations')
-    gamma: float = option(0.1, 'Factor at each milestone.', gt=0)
-    restarts: list[int] = option([0], 'Iterations at which the schedule starts again.', unit='iterations')
-    restart_weights: list[float] = option([1], 'Factor on the learning rate of each restart.')
+    gamma: float = option(0.1, 'Factor on the learning rate at each milestone.', gt=0)
+    restarts: list[int] = option([0], 'Iterations at which the schedule restarts.', unit='iterations')
+    restart_weights: list[float] = option([1], 'Factor on the initial learning rate after each restart.')
 
     def rules(self):
         if len(self.restarts) != len(self.restart_weights):
-            yield 'restart_weights', 'must have as many items as restarts'
+            yield 'restart_weights', (f'has {len(self.restart_weights)} items, but restarts has {len(self.restarts)}; '
+                                      'give one per restart')  # yapf: disable
 
 
 class CosineRestartOptions(SchedulerOptions):
@@ -108,7 +110,8 @@ class CosineRestartOptions(SchedulerOptions):
 
     def rules(self):
         if len(self.periods) != len(self.restart_weights):
-            yield 'restart_weights', f'has {len(self.restart_weights)} items, periods {len(self.periods)}; give as many'
+            yield 'restart_weights', (f'has {len(self.restart_weights)} items, but periods has {len(self.periods)}; '
+                                      'give one per period')  # yapf: disable
 
 
 class CosineCyclicOptions(SchedulerOptions):
@@ -125,15 +128,16 @@ class CosineCyclicOptions(SchedulerOptions):
     def rules(self):
         for key in ('restart_weights', 'eta_mins'):
             if len(getattr(self, key)) != len(self.periods):
-                yield key, f'has {len(getattr(self, key))} items, periods {len(self.periods)}; give as many'
+                yield key, (f'has {len(getattr(self, key))} items, but periods has {len(self.periods)}; give one per '
+                            'period')  # yapf: disable
 
 
 class WarmupCosineOptions(SchedulerOptions):
     """Linear warm-up and one half cosine (``TrueCosineAnnealingLR`` is NAFNet's name)."""
     type: Literal['WarmupCosineLR', 'TrueCosineAnnealingLR'] = option(..., 'Name of the schedule.')
-    T_max: int = option(..., 'Iterations in all.', unit='iterations', ge=1)
-    warmup_iter: int = option(0, 'Iterations of warm-up.', unit='iterations', ge=0)
-    eta_min: float = option(0, 'Last learning rate.', ge=0)
+    T_max: int = option(..., 'Length of the schedule; `eta_min` afterwards.', unit='iterations', ge=1)
+    warmup_iter: int = option(0, 'Length of the linear warm-up.', unit='iterations', ge=0)
+    eta_min: float = option(0, 'Final learning rate.', ge=0)
 
     @property
     def length(self):
@@ -152,10 +156,11 @@ AnyScheduler = Annotated[MultiStepOptions | CosineRestartOptions | CosineCyclicO
 
 
 class ClipOptions(Block):
-    """How gradients are clipped; one of the three."""
-    norm: float | None = option(None, 'Largest global L2 norm of the gradient.', gt=0)
-    value: float | None = option(None, 'Largest absolute value of each entry.', gt=0)
-    adjustable: float | None = option(None, "Largest global norm times the learning rate, MemNet's theta.", gt=0)
+    """Gradient clipping; set one of the three options."""
+    norm: float | None = option(None, 'Clip the global L2 norm of the gradients to this value.', gt=0)
+    value: float | None = option(None, 'Clip each gradient entry to [-value, value].', gt=0)
+    adjustable: float | None = option(None, "Clip the global L2 norm to this value / learning rate (MemNet's theta).",
+                                      gt=0)  # yapf: disable
 
     def rules(self):
         if sum(v is not None for v in self.given().values()) > 1:
@@ -164,23 +169,23 @@ class ClipOptions(Block):
 
 class TrainStepOptions(Block):
     """Options of :class:`memnet_basicsr.engine.step.TrainStep`."""
-    precision: Literal['fp32', 'bf16', 'fp16'] = option('fp32', 'Precision of the network; fp16 scales the loss.')
-    accumulate: int = option(1, 'Parts in which a batch passes the network; gradients are averaged.', ge=1)
+    precision: Literal['fp32', 'bf16', 'fp16'] = option('fp32', 'Autocast precision; fp16 also scales the loss.')
+    accumulate: int = option(1, 'Gradient accumulation: number of parts that each batch is split into.', ge=1)
     grad_clip: ClipOptions | None = option(None, 'Clip gradients: `{norm: c}`, `{value: c}` or `{adjustable: c}`.')
-    use_grad_clip: bool = option(False, "NAFNet's and Restormer's spelling of `grad_clip: {norm: 0.01}`.")
+    use_grad_clip: bool = option(False, 'Same as `grad_clip: {norm: 0.01}`, as spelled by NAFNet and Restormer.')
     nonfinite_patience: int = option(
-        10, 'Steps in a row that are not finite before the run stops.', on_resume='free', ge=1)
+        10, 'Consecutive steps with a non-finite gradient that stop the run.', on_resume='free', ge=1)
 
     def rules(self):
         if self.grad_clip is not None and self.use_grad_clip:
-            yield 'grad_clip', 'use_grad_clip asks for the norm 0.01 beside it; remove one of them'
+            yield 'grad_clip', 'conflicts with use_grad_clip, which clips the norm to 0.01; remove one of them'
 
 
 class MixingOptions(Block):
     """Restormer's block for MixUp."""
-    mixup: bool = option(False, 'Mix each pair of a batch with another.')
-    mixup_beta: float = option(1.2, 'Parameter of the Beta distribution of the mixing weight.', gt=0)
-    use_identity: bool = option(False, 'Leave every second batch, at random, as it is.')
+    mixup: bool = option(False, 'Blend each pair of a batch with another pair of the batch.')
+    mixup_beta: float = option(1.2, 'Parameter of the Beta(beta, beta) distribution of the blending weight.', gt=0)
+    use_identity: bool = option(False, 'Skip MixUp for each batch with probability 0.5.')
 
 
 class MixUpOptions(Block):
@@ -194,39 +199,40 @@ class StockTrainOptions(Block):
     optim_g: StockOptimizerOptions = option(..., 'Optimizer of `network_g`.', on_resume='free')
     scheduler: StockScheduler = option(..., 'Learning rate schedule.', on_resume='free')
     total_iter: int = option(..., 'Iterations of the run.', unit='iterations', on_resume='free', ge=1)
-    warmup_iter: int = option(-1, "BasicSR's linear warm-up, on top of the schedule; -1 for none.", unit='iterations',
-                              on_resume='free', ge=-1)  # yapf: disable
-    pixel_opt: dict[str, Any] | None = option(None, 'Loss on the output: `type` and its arguments.')
+    warmup_iter: int = option(-1, "BasicSR's linear warm-up, on top of the schedule; -1 disables it.",
+                              unit='iterations', on_resume='free', ge=-1)  # yapf: disable
+    pixel_opt: dict[str, Any] | None = option(None, 'Pixel loss: `type` and its arguments.')
     perceptual_opt: dict[str, Any] | None = option(None, "BasicSR's PerceptualLoss: `type` and its arguments.")
-    ema_decay: float = option(0, 'Decay of the averaged network; 0 for none.', ge=0, lt=1)
+    ema_decay: float = option(
+        0, 'Decay of the exponential moving average (EMA) of the weights; 0 disables EMA.', ge=0, lt=1)
 
     def rules(self):
         yield from super().rules()
         length = self.scheduler.length
         if length is not None and length < self.total_iter:
-            yield 'total_iter', (f'{self.total_iter} lies beyond the {length} iterations of scheduler '
+            yield 'total_iter', (f'{self.total_iter} exceeds the {length} iterations of scheduler '
                                  f'{self.scheduler.type}; make them equal')  # yapf: disable
         if self.warmup_iter >= self.total_iter:
             yield 'warmup_iter', f'{self.warmup_iter} must be below total_iter: {self.total_iter}'
         if not self.pixel_opt and not self.perceptual_opt:
-            yield 'pixel_opt', 'is missing; without pixel_opt and perceptual_opt there is no loss'
+            yield 'pixel_opt', 'is missing; set pixel_opt or perceptual_opt, otherwise there is no loss'
 
 
 class TrainOptions(StockTrainOptions, TrainStepOptions, MixUpOptions):
     """``train:`` of :class:`memnet_basicsr.models.restoration_model.RestorationModel`."""
     optim_g: OptimizerOptions = option(..., 'Optimizer of `network_g`.', on_resume='free')
     scheduler: AnyScheduler = option(..., 'Learning rate schedule.', on_resume='free')
-    ema_warmup: bool = option(False, 'Limit the decay to (1 + iter) / (10 + iter), for runs of some 1000 iterations.')
-    channels_last: bool = option(False, 'Memory format of the network.', on_resume='free')
-    compile: bool | str = option(False, '`torch.compile` the network; a text names the backend.', on_resume='free')
+    ema_warmup: bool = option(False, 'Limit the EMA decay to (1 + iter) / (10 + iter), for short runs.')
+    channels_last: bool = option(False, 'Use the channels_last memory format.', on_resume='free')
+    compile: bool | str = option(
+        False, 'Compile the network with `torch.compile`; a string selects the backend.', on_resume='free')
     recompute: bool = option(
-        False, 'Blocks of MemoryNet save less and recompute it in the backward pass.', on_resume='free')
+        False, 'Activation checkpointing in the blocks of MemoryNet: less memory, more time.', on_resume='free')
     fix_norm_iter: int | None = option(
-        None, 'Iteration from which BatchNorm keeps its running statistics, as in inference; its scale and bias go on '
-        'learning.', unit='iterations', on_resume='free', ge=1)  # yapf: disable
-    sync_batchnorm: bool = option(False, 'BatchNorm statistics over all processes (GPUs only).')
-    keep_last: int | None = option(
-        None, 'Training states to keep, with their networks; `~` keeps all.', on_resume='free', ge=1)
+        None, 'Iteration from which BatchNorm uses its running statistics, as in inference; its scale and bias '
+        'are still trained.', unit='iterations', on_resume='free', ge=1)  # yapf: disable
+    sync_batchnorm: bool = option(False, 'Convert BatchNorm to SyncBatchNorm (distributed training on GPUs only).')
+    keep_last: int | None = option(None, 'Number of newest checkpoints to keep; `~` keeps all.', on_resume='free', ge=1)
 
     def rules(self):
         yield from super().rules()
@@ -234,20 +240,20 @@ class TrainOptions(StockTrainOptions, TrainStepOptions, MixUpOptions):
             import torch
             known = torch.compiler.list_backends(exclude_tags=())
             if self.compile not in known:
-                yield 'compile', (f'{self.compile!r} is no backend of torch.compile{near(self.compile, known)}; true '
-                                  'takes the default')  # yapf: disable
+                yield 'compile', (f'{self.compile!r} is not a torch.compile backend{near(self.compile, known)}; use '
+                                  'true for the default backend')  # yapf: disable
 
 
 # ---- val: -----------------------------------------------------------------------------------------------------------
 
 
 class MetricOptions(Block):
-    """A metric: its name, its arguments, and how the validator treats it."""
+    """A metric: its type and arguments, and how validation uses it."""
     model_config = ConfigDict(extra='allow')
 
     type: str = option(..., 'Registered metric, such as `calculate_psnr`.')
-    better: Literal['higher', 'lower'] = option('higher', 'Which direction is an improvement.')
-    pooled: bool = option(False, 'Pool over all pixels of the set instead of averaging over images.')
+    better: Literal['higher', 'lower'] = option('higher', 'Whether higher or lower values are better.')
+    pooled: bool = option(False, 'Average over all pixels of the dataset instead of over images.')
 
     def arguments(self):
         """Options that the metric itself takes, ``type`` included."""
@@ -255,20 +261,20 @@ class MetricOptions(Block):
 
 
 class PerSetOptions(Block):
-    """Options of validation that a dataset may set for itself; else those of ``val:`` count."""
+    """Validation options that a dataset may override; the default is the value in ``val:``."""
     metrics: dict[str, MetricOptions] | None = option(None, 'Name in the log -> `type` and arguments of a metric.',
                                                       phase='val')  # yapf: disable
-    quantize: bool = option(True, 'Metrics see clipped, rounded uint8 images; false: float images.', phase='val')
-    max_images: int | None = option(None, 'Validate on the first images only; `~` for all.', phase='val', ge=1)
-    save_panel: bool = option(False, 'Write degraded | restored | clean | error beside the images.', phase='val')
-    per_image_csv: bool = option(False, 'Write the metrics of every image to a CSV file.', phase='val')
+    quantize: bool = option(True, 'Compute metrics on clipped uint8 images; false: on float images.', phase='val')
+    max_images: int | None = option(None, 'Validate on the first N images only; `~` for all.', phase='val', ge=1)
+    save_panel: bool = option(False, 'Write `*_panel.png`: input | restored | clean | error.', phase='val')
+    per_image_csv: bool = option(False, 'Write the metrics of each image to a CSV file in the log folder.', phase='val')
 
 
 class StockValOptions(Block):
     """``val:`` as BasicSR reads it."""
     val_freq: int | None = option(None, 'Iterations between validations.', unit='iterations', needed='train', ge=1)
     save_img: bool = option(False, 'Write the restored images.', needed='always')
-    suffix: str | None = option(None, 'End of the names of restored images when testing. Default: the name of the run.')
+    suffix: str | None = option(None, 'Suffix of restored images in testing. Default: the name of the run.')
     metrics: dict[str, MetricOptions] | None = option(None, 'Name in the log -> `type` and arguments of a metric.')
     pbar: bool = option(False, 'Show a progress bar.')
 
@@ -282,8 +288,8 @@ class ValidationOptions(StockValOptions, PerSetOptions):
 
 class WandbOptions(Block):
     """Weights & Biases."""
-    project: str | None = option(None, 'Project; `~` switches it off.')
-    resume_id: str | None = option(None, 'Run to go on with.')
+    project: str | None = option(None, 'W&B project; `~` disables W&B.')
+    resume_id: str | None = option(None, 'ID of the W&B run to resume.')
 
 
 class LoggerOptions(Block):
@@ -300,11 +306,11 @@ class LoggerOptions(Block):
 
 class PathOptions(Block):
     """``path:``"""
-    pretrain_network_g: str | None = option(None, 'Weights to start from: file, packaged name or http(s) address.')
-    param_key_g: str | None = option('params', 'Entry of the file: `params` or `params_ema`.')
-    strict_load_g: bool = option(True, 'Whether the weights must fit the network exactly.')
+    pretrain_network_g: str | None = option(None, 'Weights to start from: file, name of bundled weights, or URL.')
+    param_key_g: str | None = option('params', 'Key of the weights in the checkpoint: `params` or `params_ema`.')
+    strict_load_g: bool = option(True, 'Require all keys and shapes to match; false skips those that differ.')
     resume_state: str | None = option(None, 'Training state to resume from; `--auto_resume` finds the newest.')
-    ignore_resume_networks: list[str] | None = option(None, 'Networks that are not loaded when resuming.')
+    ignore_resume_networks: list[str] | None = option(None, 'Networks whose weights are not loaded when resuming.')
 
 
 class ResumeOptions(Block):
@@ -333,6 +339,6 @@ class RunOptions(Block):
     def rules(self):
         if not self.name.strip() or self.name in ('.', '..') or any(c in '/\\:*?"<>|' or ord(c) < 32
                                                                     for c in self.name):
-            yield 'name', f'{self.name!r} is no name of a folder; use letters, digits, `-`, `_`, `+` and `.`'
+            yield 'name', f'{self.name!r} is not a valid folder name; use letters, digits, `-`, `_`, `+` and `.`'
         elif len(self.name.encode()) > 150:
-            yield 'name', f'{len(self.name.encode())} bytes are too long for the names of log files; use at most 150'
+            yield 'name', f'is {len(self.name.encode())} bytes long, too long for log file names; use at most 150'

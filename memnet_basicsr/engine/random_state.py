@@ -24,7 +24,7 @@ def get_random_state():
 
 
 def set_random_state(state):
-    """Take up what :func:`get_random_state` gave; GPUs only where there are as many as then."""
+    """Restore states from :func:`get_random_state`; those of GPUs only if the number of GPUs has not changed."""
     version, words, gauss = state['python']
     random.setstate((version, tuple(words.tolist()), gauss))
     name, keys, position, has_gauss, cached = state['numpy']

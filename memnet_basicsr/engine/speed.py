@@ -1,4 +1,4 @@
-"""How fast a run goes, for its log."""
+"""Training speed and peak memory for the log."""
 import sys
 import time
 from collections import OrderedDict
@@ -14,12 +14,12 @@ class SpeedMeter:
         self.images, self.waited = 0, 0.
 
     def data_came(self):
-        """A batch has come; since the last step there was nothing to do but to wait for it."""
+        """Record that a batch has arrived. All time since the last step was spent waiting for it."""
         if not self.pausing:
             self.waited += time.perf_counter() - self.mark
 
     def step_done(self, images):
-        """A step has been made with so many images."""
+        """Record a step on this many images."""
         self.images += images
         self.mark = time.perf_counter()
 
@@ -48,7 +48,7 @@ class SpeedMeter:
 
 
 def peak_memory(device):
-    """Largest memory this process has held, in bytes: on the GPU what tensors took, on the CPU the resident set."""
+    """Peak memory of this process in bytes: tensors on a GPU, resident set size on a CPU; NaN on Windows."""
     if device.type == 'cuda':
         import torch
         return torch.cuda.max_memory_allocated(device)

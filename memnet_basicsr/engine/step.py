@@ -1,4 +1,4 @@
-"""One optimisation step: mixed precision, accumulation, clipping, and steps that are not finite."""
+"""One optimization step: mixed precision, gradient accumulation, clipping, and skipping of non-finite gradients."""
 import contextlib
 import logging
 import math
@@ -13,13 +13,13 @@ DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class TrainStep:
-    """Turns the losses of a model into an update of its network.
+    """Computes gradients, clips them and updates the network.
 
     Args:
-        opt (TrainStepOptions | dict): Options. With ``accumulate``, losses must be means over the images, so that
-            iterations, schedules and checkpoints keep their meaning; BatchNorm sees the parts.
+        opt (TrainStepOptions | dict): Options. With ``accumulate``, losses must be means over images, so that the
+            gradient is that of the whole batch; BatchNorm statistics are those of each part.
         optimizer (Optimizer): The optimizer of the network.
-        device (torch.device): Where the network is.
+        device (torch.device): Device of the network.
     """
 
     def __init__(self, opt, optimizer, device):
@@ -34,7 +34,7 @@ class TrainStep:
         self.parameters = [p for group in optimizer.param_groups for p in group['params']]
         self.skipped = 0  # in all
         self.skipped_in_a_row = 0
-        self.grad_norm = None  # of the last step, before clipping; a tensor, so that nobody waits for the device
+        self.grad_norm = None  # of the last step, before clipping; kept as a tensor to avoid a device sync
 
     def autocast(self):
         """Context in which the network runs."""
@@ -115,7 +115,7 @@ class TrainStep:
         return dict(scaler=self.scaler.state_dict(), skipped=self.skipped, skipped_in_a_row=self.skipped_in_a_row)
 
     def load_state_dict(self, state):
-        """Take up a saved state."""
+        """Restore a saved state."""
         if self.scaler.is_enabled() and state['scaler']:
             self.scaler.load_state_dict(state['scaler'])
         self.skipped, self.skipped_in_a_row = state['skipped'], state['skipped_in_a_row']

@@ -1,15 +1,15 @@
-"""SIGTERM and Ctrl-C: a run saves before it leaves, also when a scheduler signals all of its processes."""
+"""Save and exit on SIGTERM or Ctrl-C, also when a scheduler signals all processes of a run."""
 import signal
 import threading
 import torch
 
 
 class StopAsked(Exception):
-    """A validation was left because the run is asked to stop; the signal is its argument."""
+    """Raised when a stop request aborts a validation; its argument is the signal number."""
 
 
 class StopRequest:
-    """Remembers SIGTERM and Ctrl-C, so that the run can save before it leaves; a second Ctrl-C ends it at once."""
+    """Records SIGTERM and Ctrl-C, so that the run can save and exit; a second Ctrl-C raises KeyboardInterrupt."""
 
     def __init__(self):
         self.signal = 0
@@ -23,7 +23,7 @@ class StopRequest:
         self.signal = int(number)
 
     def agreed(self, device, distributed):
-        """The signal that some process has received, 0 for none; all processes must ask together."""
+        """Return a signal that any rank has received, 0 for none. Collective: all ranks must call it together."""
         if not distributed:
             return self.signal
         flag = torch.tensor(self.signal, device=device)
@@ -32,6 +32,6 @@ class StopRequest:
 
 
 def leave_signals_to_parent(worker_id):
-    """Start a loader's worker: a signal to all processes of a run must not take the data from a run that is saving."""
+    """``worker_init_fn`` that ignores signals, since a run that is saving still needs its workers."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

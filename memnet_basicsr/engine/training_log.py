@@ -11,9 +11,9 @@ _VALUE = re.compile(r'(\w+): (\S+)(?= |$)')
 
 
 def read_curves(folder):
-    """What was logged during training.
+    """Read the values that were logged during training.
 
-    A resumed run repeats iterations: the later log counts from where it begins.
+    A resumed run repeats iterations; from its first iteration on, the later log replaces the earlier one.
 
     Args:
         folder (str): Folder of a run, with its train_*.log files.
@@ -33,7 +33,7 @@ def read_curves(folder):
             points = {i: v for i, v in points.items() if i < found[0][0]}
             points.update(found)
     if not points:
-        raise UsageError(f'{folder} holds no train_*.log with a line of training')
+        raise UsageError(f'{folder} has no train_*.log with training lines; give the folder of a training run')
     curves = {}
     for iteration, values in sorted(points.items()):
         for name, value in values.items():

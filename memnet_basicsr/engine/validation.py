@@ -1,6 +1,6 @@
-"""Validation of a model on one dataset: inference path, metrics in float or on uint8 images, images, log.
+"""Validation of a model on one dataset: inference, metrics on float or uint8 images, saved images, log.
 
-The one loop of BasicSR that is replaced: it has no hooks for float metrics, masks, pooling and sharding.
+Replaces BasicSR's validation loop, which has no hooks for float metrics, masks, pooling and sharding.
 """
 import csv
 import io
@@ -60,14 +60,14 @@ def image_name(path, opt):
 
 
 class Validation:
-    """Validates a model of class RestorationModel on one dataset, all processes together.
+    """Validates a RestorationModel on one dataset, sharded over all ranks.
 
-    Every process takes every n-th image; figures are summed in the order of the dataset, so that they do not depend
-    on n. Nothing is drawn from global random generators.
+    Rank r of n takes the images r, r + n, ...; results are gathered in dataset order, so they do not depend on n. The
+    global random generators are not used.
 
-    Options (:class:`ValidationOptions`) are read from ``val:``; a dataset's block may override those of
-    :class:`PerSetOptions`. An item's ``mask`` goes to the metrics as ``mask``, (H, W), [0, 255]; with its
-    ``chroma`` images of the luminance are written in color.
+    Options (:class:`ValidationOptions`) are read from ``val:``; the dataset's block can override those of
+    :class:`PerSetOptions`. An item's ``mask``, (1, H, W) in [0, 1], is passed to metrics as (H, W) in [0, 255]. Items
+    with ``chroma`` have their luminance images saved in color.
 
     Args:
         model (RestorationModel): The model; ``feed_data``, ``test`` and ``get_current_visuals`` are called.

@@ -2,24 +2,24 @@ import contextlib
 import ctypes
 import torch
 
-MOST_BYTES = (32 << 20) - (64 << 10)  # glibc takes larger blocks from the system whatever happened before
+MOST_BYTES = (32 << 20) - (64 << 10)  # glibc always maps larger blocks from the OS
 
 
 def keep_freed_memory():
-    """Let the C library keep up to 64 MiB of freed memory instead of giving it back at once, for good.
+    """Let glibc keep up to 64 MiB of freed memory for the rest of the process.
 
-    Features that come and go on a CPU make glibc return memory to the system and ask for it again all the time, and
-    every page so asked for is filled with zeros: a sixth of MemoryNet's time. It stops doing so up to twice the size of
-    the largest block that was ever freed, if that is below 32 MiB, so such a block is freed here (never touched, it
-    takes no memory). Other C libraries do not mind.
+    glibc returns freed blocks to the OS, so every new feature map pays for page faults again: a sixth of MemoryNet's
+    time on CPUs. Freeing one block below 32 MiB raises glibc's thresholds to twice its size. The block is never written
+    to and takes no memory. No effect with other C libraries.
     """
     torch.empty(MOST_BYTES, dtype=torch.uint8)
 
 
 def give_back_memory(*_):
-    """Let the C library return what is free inside its heap: features of one stage leave holes too small for the next.
+    """Let glibc return free heap memory to the OS.
 
-    A few milliseconds; where the C library is another one, nothing.
+    Features of one stage leave holes that are too small for the next. Takes a few milliseconds; no effect with other C
+    libraries.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

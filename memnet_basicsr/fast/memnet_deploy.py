@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from .heap_util import keep_freed_memory
 from .winograd_util import FastConv3x3
 
-# Rows are worked off in strips of about so many pixels on a CPU: what a strip needs stays in the cache and is small
-# enough for the allocator to hand out again. Other devices take the whole image at once.
+# On CPUs, rows are processed in strips of roughly this many pixels, to stay in cache and to reuse freed blocks. Other
+# devices process the whole image at once.
 STRIP_PIXELS = 32768
 
 
@@ -94,7 +94,7 @@ class DeployRecursion(nn.Module):
 
 
 class DeployBlock(nn.Module):
-    """Memory block: the gate's sum grows while the short-term memories, which replace each other, come into being."""
+    """Memory block that adds each source to the gate as it is computed, so that short-term memories are not stored."""
 
     def __init__(self, block):
         super().__init__()
@@ -148,14 +148,14 @@ class DeployBlock(nn.Module):
 
 
 class MemNetDeploy(nn.Module):
-    """MemNet for inference alone: the same function, made from trained weights.
+    """Inference form of MemNet: the same function, built from trained weights.
 
-    A BatchNorm between two convolutions is folded into the first; the others become a multiplication and an addition.
-    3x3 convolutions multiply half as often (:class:`FastConv3x3`, in float32 on a CPU). The gates are sums over their
-    sources, so no concatenation and no short-term memory is kept. Features lie channel last, and are worked off in
-    strips of rows on a CPU. ``.to(torch.bfloat16)`` halves memory and, where the processor supports it, time, at
-    bfloat16's accuracy (the image itself stays as it is). A trace holds plain convolutions and the sums of the gates,
-    since inference engines schedule by themselves.
+    A BatchNorm between two convolutions is folded into the first; the others become one multiply-add per channel. 3x3
+    convolutions need half of the multiplications (:class:`FastConv3x3`, in float32 on a CPU). Each gate sums over its
+    sources, so neither the concatenation nor the short-term memories are stored. Features are channels last. On CPUs,
+    rows are processed in strips. ``.to(torch.bfloat16)`` halves memory and, where the processor supports it, time, at
+    the accuracy of bfloat16 (the image itself keeps its type). A trace holds plain convolutions and the sums of the
+    gates, since inference engines schedule by themselves.
 
     Args:
         net (MemNet): Trained network; a copy of its weights is taken.
@@ -179,13 +179,7 @@ class MemNetDeploy(nn.Module):
 
     @torch.no_grad()
     def forward(self, x):
-        """
-        Args:
-            x (Tensor): Degraded image, (n, c, h, w), [0, 1], any size.
-
-        Returns:
-            Tensor: Restored image, of x's shape and type.
-        """
+        """Restore an image (n, c, h, w), in [0, 1], of any size; the result has the shape and type of ``x``."""
         if x.device.type == 'cpu':
             keep_freed_memory()
         full_height, full_width = x.shape[2:]

@@ -1,4 +1,4 @@
-"""Training units of MemNet that keep half of the activations, with the parameters of the plain ones."""
+"""Training forms of MemNet's blocks that store half of the activations, with the same parameters."""
 import torch
 from torch.nn import functional as F
 
@@ -114,7 +114,7 @@ class FusedMemoryBlock(MemoryBlock):
 
 
 class FusedMemNet(MemNet):
-    """MemNet whose reconstruction is fused; its blocks are exchanged on their own."""
+    """MemNet with a fused reconstruction; its blocks are replaced separately."""
 
     def reconstruct(self, memory, norm):
         if trains_plain(self):

@@ -61,7 +61,7 @@ def attention(layers, mean):
 
 
 class DeployCAB(nn.Module):
-    """CAB that holds its input and its output; what lies between the convolutions is there for some rows only.
+    """CAB that stores only its input and output: rows pass through both convolutions in strips.
 
     Args:
         cab (CAB): The block, of 3x3 convolutions.

@@ -1,4 +1,4 @@
-"""Blocks of MemoryNet with less work and less memory, with the parameters of the plain ones."""
+"""Training forms of MemoryNet's blocks that need less time and memory, with the same parameters."""
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -73,7 +73,7 @@ class FastResample(Resample):
 
 
 def conv1x1(x, *layers):
-    """Apply consecutive 1x1 convolutions, all but the last one without bias, as one matrix."""
+    """Apply consecutive 1x1 convolutions as one; only the last may have a bias."""
     weight = layers[0].weight
     for layer in layers[1:]:
         weight = torch.einsum('om,mihw->oihw', layer.weight[:, :, 0, 0], weight)

@@ -2,12 +2,12 @@ import torch
 from torch import nn as nn
 from torch.nn import functional as F
 
-# Four rows of the result from six of the input (Lavin and Gray, https://arxiv.org/abs/1509.09308, F(4, 3)): what
-# becomes of the three rows of a kernel. How rows are combined stands in _combine and _separate.
+# Transform of the kernel rows in F(4, 3): four output rows from six input rows (Lavin and Gray,
+# https://arxiv.org/abs/1509.09308). _combine transforms the input and _separate the output.
 KERNEL_ROWS = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6),
                (1 / 24, -1 / 12, 1 / 6), (0, 0, 1))
-LEAST_PIXELS = 4096  # below, the time goes into calls
-MOST_PIXELS = 16384  # at once: more calls cost time below, and more memory above
+LEAST_PIXELS = 4096  # for fewer, call overhead outweighs the saved multiplications
+MOST_PIXELS = 16384  # per step; fewer add call overhead, more add memory
 
 
 def _combine(x):
@@ -33,16 +33,16 @@ def _separate(y0, y1, y2, y3, y4, y5, out):
 
 
 def is_fast(x):
-    """Whether rows of x are combined; elsewhere libraries know better, and low precision would lose too much."""
+    """Whether to combine rows of x: on other devices vendor kernels are faster, and low precision loses accuracy."""
     return x.device.type == 'cpu' and x.dtype in (torch.float32, torch.float64)
 
 
 class FastConv3x3(nn.Module):
-    """3x3 convolution with zero padding for inference, of features that lie channel last, (n, h, w, c).
+    """3x3 convolution with zero padding for inference, on channels-last features (n, h, w, c).
 
-    In float32 on a CPU it multiplies half as often as the convolutions of libraries there, by combining rows before
-    and behind (Winograd's algorithm, along the columns alone: rows are combined as a whole, and what is left are
-    convolutions of 1x3). Rounding errors are about three times those of the direct sum. Elsewhere it is that sum.
+    In float32 or float64 on a CPU, Winograd's algorithm along the vertical axis halves the multiplications: whole rows
+    are combined, and 1x3 convolutions remain. Rounding errors are about three times those of the direct convolution,
+    which is used elsewhere.
 
     Args:
         weight (Tensor): (num_out, num_in, 3, 3).
@@ -89,7 +89,7 @@ class FastConv3x3(nn.Module):
             end = min(begin + step, fast)
             rows = list(_combine(x[:, begin:end + 2]))
             for i, weight in enumerate(self.combined):
-                # what is added to number 1 is added to all four rows
+                # Combination 1 contributes to all four rows with factor 1, so the bias is added there.
                 row = F.conv2d(
                     rows[i].permute(0, 3, 1, 2),
                     weight.permute(0, 3, 1, 2),

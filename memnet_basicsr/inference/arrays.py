@@ -33,8 +33,8 @@ def to_batch(img):
         raise UsageError(f'{kind} of type {name}: images must be uint8, uint16 or float in [0, 1]')
     if not 2 <= len(shape) <= 4 or 0 in shape or (len(shape) > 2 and shape[channel_axis] not in (1, 3)):
         layout = 'h x w, h x w x c or n x h x w x c' if kind == 'array' else 'h x w, c x h x w or n x c x h x w'
-        raise UsageError(f'{kind} of shape {" x ".join(map(str, shape)) or "()"}: images must be {layout}, c = 1 or 3 '
-                         '(RGB), none of them 0')
+        raise UsageError(f'{kind} of shape {" x ".join(map(str, shape)) or "()"}: images must be non-empty, {layout}, '
+                         'with c = 1 (gray) or 3 (RGB)')
 
     # always a copy, so that the caller's memory is never written to
     batch = img.detach().to(torch.float32) if kind == 'tensor' else torch.from_numpy(np.array(img, np.float32))

@@ -39,28 +39,28 @@ def parse_args(argv=None):
     parser.add_argument('-i', '--input', nargs='+', required=True, metavar='PATH', help='files, folders or patterns')
     parser.add_argument('-o', '--output', required=True, metavar='PATH', help='folder (or a file, for one input file)')
     network = parser.add_mutually_exclusive_group(required=True)
-    network.add_argument('-w', '--weights', help='bundled name, .pth or .safetensors file, or http(s) address')
+    network.add_argument('-w', '--weights', help='bundled name, .pth or .safetensors file, or URL')
     network.add_argument(
         '--auto',
         action='store_true',
         help='choose the bundled network for each image (JPEG artifacts or noise); copy clean images unchanged')
-    parser.add_argument('--scale', type=float, help='factor of super-resolution')
+    parser.add_argument('--scale', type=float, help='scale factor (super-resolution weights only)')
     parser.add_argument(
         '--strength', type=float, default=1., help='blend: 0 is the input, 1 the output. Default: %(default)g')
     parser.add_argument('--gt', metavar='PATH', help='clean images (folder or file): print PSNR and SSIM')
     parser.add_argument(
         '--compare', action='store_true', help='also write <name>_compare.png: input | restored (| clean)')
-    parser.add_argument('--ensemble', action='store_true', help='average over flips and rotations: 8 times the time')
+    parser.add_argument('--ensemble', action='store_true', help='average over flips and rotations, 8 times slower')
     parser.add_argument(
-        '--tile', type=int, default=512, help='side of the tiles of large images, 0 for none. Default: %(default)s')
+        '--tile', type=int, default=512, help='tile size in pixels, 0 disables tiling. Default: %(default)s')
+    parser.add_argument('--max_megapixels', type=float, default=179., help='refuse larger images. Default: %(default)g')
     parser.add_argument(
-        '--max_megapixels', type=float, default=179., help='largest size of an image. Default: %(default)g')
-    parser.add_argument('--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='Default: %(default)s')
+        '--precision', choices=('fp32', 'bf16', 'fp16'), default='fp32', help='compute precision. Default: %(default)s')
     parser.add_argument(
         '--backend',
         choices=('auto', 'torch', 'onnxruntime', 'openvino'),
         default='torch',
-        help='what computes on the CPU; auto: the fastest installed one. Default: %(default)s')
+        help='inference engine on the CPU; auto: the fastest installed one. Default: %(default)s')
     parser.add_argument('--threads', type=int, help='threads on the CPU. Default: all cores')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... Default: the GPU if there is one')
     parser.add_argument('--overwrite', action='store_true', help='replace existing files')

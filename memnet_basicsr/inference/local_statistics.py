@@ -44,8 +44,8 @@ class LocalStatistics(TorchFunctionMode):
     def __exit__(self, error_type, error, traceback):
         super().__exit__(error_type, error, traceback)
         if error_type is None and not self.num_pooled:
-            raise UsageError('local_statistics: the network has no adaptive_avg_pool2d to one value that could be made '
-                             'local; remove the option')
+            raise UsageError('local_statistics: the network has no global average pooling to replace; remove the '
+                             'option')
 
 
 def window_mean(x, window):

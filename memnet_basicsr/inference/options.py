@@ -6,17 +6,18 @@ from ..option_block import Block, option
 
 class InferenceOptions(Block):
     """How a network is applied to images of any size; see :class:`memnet_basicsr.inference.inference.Inference`."""
-    tile: int | None = option(None, 'Side of the tiles of large images; `~` restores the whole image at once.',
-                              unit='pixels of the input', ge=1)  # yapf: disable
-    tile_overlap: int = option(32, 'Overlap of the tiles, at most half a tile.', unit='pixels of the input', ge=0)
-    self_ensemble: bool = option(False, 'Average over the eight flips and rotations: 8 times the time.')
-    precision: Literal['fp32', 'bf16', 'fp16'] = option('fp32', 'Precision in which the network computes.')
+    tile: int | None = option(None, 'Tile size; `~` processes the whole image at once.', unit='pixels of the input',
+                              ge=1)  # yapf: disable
+    tile_overlap: int = option(32, 'Overlap of the tiles, at most half of `tile`.', unit='pixels of the input', ge=0)
+    self_ensemble: bool = option(False, 'Average over the eight flips and rotations (x8); 8 times slower.')
+    precision: Literal['fp32', 'bf16', 'fp16'] = option('fp32', 'Precision of the forward pass.')
     pad_multiple: int | None = option(
-        None, 'Reflect-pad images to multiples of this; `~` takes what the network declares.', unit='pixels', ge=1)
+        None, 'Reflect-pad height and width to a multiple of this; `~` uses the multiple that the network needs.',
+        unit='pixels', ge=1)  # yapf: disable
     local_statistics: int | None = option(
-        None, 'Side of the training patches: global average pooling then uses windows of 1.5 times that (TLC).',
+        None, 'Training patch size: replaces global average pooling by windows of 1.5 times this size (TLC).',
         unit='pixels of the input', ge=1)  # yapf: disable
-    deploy: bool = option(True, 'Use the fast inference form of networks that have one.')
+    deploy: bool = option(True, 'Use the optimized inference form of networks that have one.')
 
     def rules(self):
         if self.tile is not None and 2 * self.tile_overlap > self.tile:

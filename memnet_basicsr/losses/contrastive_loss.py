@@ -13,6 +13,9 @@ def pull_push_loss(restored, clean, degraded, temperature=0.1):
     Args:
         restored, clean, degraded (Tensor): Global features (N, D). Only ``restored`` receives a gradient.
         temperature (float): Above 0. Default: 0.1.
+
+    Returns:
+        Tensor: Scalar.
     """
     restored, clean, degraded = (F.normalize(v, dim=1) for v in (restored, clean.detach(), degraded.detach()))
     positive = (restored * clean).sum(1, keepdim=True) / temperature
@@ -67,14 +70,14 @@ def _at_least_two(feat):
 
 @LOSS_REGISTRY.register()
 class ThreeClassContrastiveLoss(nn.Module):
-    """Contrast between restored, clean and degraded images. The formulas are our own.
+    """Contrastive loss between restored, clean and degraded images. The formulas are our own.
 
-    MemoryNet (https://arxiv.org/abs/2309.01377): restored images are anchors, clean ones positives and degraded ones
-    negatives; global and local features of one image belong together. The paper gives neither formula nor network.
-    Here, an encoder learns the three classes (:func:`class_loss`) and which local features belong to an image
-    (:func:`global_local_loss`), while the restorer is trained with :func:`pull_push_loss`. The encoder maps an image to
-    (global (N, D), local (N, D, H, W)), as ``ContrastEncoder`` does. Train the two in turn, as generator and
-    discriminator: the encoder on ``encoder(output.detach())``, the restorer with the encoder's parameters frozen.
+    In MemoryNet (https://arxiv.org/abs/2309.01377), restored images are anchors, clean ones positives and degraded ones
+    negatives, and global features are matched with local ones of the same image; it gives neither formula nor network.
+    Here, an encoder learns to separate the three classes (:func:`class_loss`) and, optionally, to assign local features
+    to their image (:func:`global_local_loss`). The restorer is trained with :func:`pull_push_loss`. An encoder maps an
+    image to (global (N, D), local (N, D, H, W)), as ``ContrastEncoder`` does. Train both alternately, like a generator
+    and a discriminator: the encoder on ``encoder(output.detach())``, the restorer with a frozen encoder.
 
     Args:
         restorer_weight (float): Weight of the restorer's term; 0 disables it. Default: 1.0.

@@ -9,8 +9,8 @@ class MultiOutputLoss(nn.Module):
 
     Args:
         losses (list[dict]): Options of the losses, each with its ``type`` and ``loss_weight`` as in ``pixel_opt``.
-        output_weights (list[float] | None): v_k, final output first. None gives 1 for each. Default: None.
-        average (bool): Divide by the number of outputs. Default: False.
+        output_weights (list[float] | None): v_k, final output first. None for 1 each. Default: None.
+        average (bool): Whether to divide v_k by the number of outputs. Default: False.
 
     Raises:
         ValueError: If there are no losses, or another number of outputs than weights.
@@ -33,8 +33,8 @@ class MultiOutputLoss(nn.Module):
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
         weights = self.output_weights or [1.0] * len(outputs)
         if len(weights) != len(outputs):
-            raise ValueError(
-                f'MultiOutputLoss: {len(weights)} output_weights for {len(outputs)} outputs of the network.')
+            raise ValueError(f'MultiOutputLoss: output_weights has {len(weights)} items, but the network returns '
+                             f'{len(outputs)} outputs; give one weight per output.')
         scale = 1 / len(outputs) if self.average else 1
         extra = {} if weight is None else {'weight': weight}
         return {

@@ -13,7 +13,7 @@ class PSNRLoss(nn.Module):
     Args:
         loss_weight (float): Loss weight. Default: 1.0.
         reduction (str): Only 'mean'. Default: 'mean'.
-        toY (bool): Whether to compare the luminance (16-235, BT.601) of RGB images. Default: False.
+        toY (bool): Whether to compare the luminance (BT.601, [16, 235] / 255) of RGB images. Default: False.
         eps (float): Bounds the loss and its gradient where the MSE is small: 1e-4 keeps almost clean images (40 dB
             and above) from outweighing the others. Default: 1e-8.
 

@@ -8,13 +8,13 @@ from .regions import crop, select_region
 
 @METRIC_REGISTRY.register()
 def calculate_abnormality_auroc(img, img2, crop_border, mask=None, abnormality=None, mask_threshold=0, **kwargs):
-    """How well a map of abnormality finds the degraded region: area under the ROC curve against the mask.
+    """AUROC of an abnormality map as a detector of the degraded region, which the mask marks.
 
-    The probability that a pixel of the region has a higher value than one outside, ties counting half: (sum of the
-    region's ranks - n (n + 1) / 2) / (n m), n pixels inside and m outside. 0.5 is chance, 1 perfect.
+    The probability that a pixel inside the region has a higher value than one outside, ties counting half: (sum of the
+    region's ranks - n (n + 1) / 2) / (n m), n pixels inside and m outside. 0.5 is chance, 1 is perfect.
 
     Args:
-        img (ndarray): Restored image; its size counts alone.
+        img (ndarray): Restored image; only its size is used.
         img2 (ndarray): Not used.
         crop_border (int): Pixels left out at each side.
         mask (ndarray): (H, W), [0, 255].
@@ -22,7 +22,7 @@ def calculate_abnormality_auroc(img, img2, crop_border, mask=None, abnormality=N
         mask_threshold (float): Mask values above it are the region. Default: 0.
 
     Returns:
-        RegionValue: AUROC, [0, 1]; not a number where the mask is empty or full.
+        RegionValue: AUROC, [0, 1]; NaN if the mask is empty or full.
 
     Raises:
         UsageError: No mask or no map.

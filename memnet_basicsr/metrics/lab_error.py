@@ -46,7 +46,7 @@ def calculate_lab_error(img,
         white (str): ``D50`` (MATLAB) or ``D65`` (scikit-image, OpenCV). Default: 'D50'.
 
     Returns:
-        RegionValue: The error, in LAB units; not a number when the region is empty.
+        RegionValue: The error, in LAB units; NaN if the region is empty.
 
     Raises:
         UsageError: Gray images, unknown preset, white point or region, missing mask.

@@ -39,9 +39,9 @@ def calculate_psnr_luma(img, img2, crop_border, y_range='full', multiple=1, **kw
     Args:
         img (ndarray): (H, W, 3) BGR or (H, W, 1), [0, 255].
         img2 (ndarray): As ``img``.
-        crop_border (int): Pixels left out at each side.
+        crop_border (int): Pixels cropped at each border.
         y_range (str): ``full`` (OpenCV) or ``limited`` (MATLAB, 16..235), see :func:`to_luma`. Default: 'full'.
-        multiple (int): Rows and columns at the end are left out until both numbers divide by it. Default: 1.
+        multiple (int): Height and width are cropped to a multiple of this, at the bottom and right. Default: 1.
 
     Returns:
         float: PSNR in dB.
@@ -61,7 +61,7 @@ def calculate_ssim_luma(img, img2, crop_border, y_range='full', multiple=1, **kw
         img2 (ndarray): As ``img``.
         crop_border (int): Pixels left out at each side.
         y_range (str): ``full`` (OpenCV) or ``limited`` (MATLAB, 16..235), see :func:`to_luma`. Default: 'full'.
-        multiple (int): Rows and columns at the end are left out until both numbers divide by it. Default: 1.
+        multiple (int): Height and width are cropped to a multiple of this, at the bottom and right. Default: 1.
 
     Returns:
         float: SSIM, at most 1.

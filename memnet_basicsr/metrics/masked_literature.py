@@ -6,10 +6,10 @@ from .ssim_map import as_float
 
 @METRIC_REGISTRY.register()
 def calculate_masked_psnr(img, img2, crop_border, mask=None, region='shadow', mask_threshold=0, band=5, **kwargs):
-    """PSNR of a region as the tables of shadow removal have it: both images are black outside the region.
+    """PSNR of a region as reported in shadow removal papers: both images are black outside the region.
 
-    10 log10(255^2 / MSE), MSE over **all** pixels. The black pixels agree, so that a region of a share s of the image
-    gains -10 log10(s) dB over the honest :func:`calculate_region_psnr`.
+    10 log10(255^2 / MSE), MSE over **all** pixels. Black pixels have no error, so a region that covers a share s of the
+    image gains -10 log10(s) dB over :func:`calculate_region_psnr`.
 
     Args:
         img (ndarray): (H, W, C) or (H, W), [0, 255].

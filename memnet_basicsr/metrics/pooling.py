@@ -2,12 +2,12 @@ import math
 
 
 class RegionValue(float):
-    """An image's figure that knows how many pixels it stands for, so that a validator can pool over pixels.
+    """Metric of an image with its number of pixels, so that a dataset can be pooled over pixels.
 
     Args:
-        value (float): The figure; not a number when the image has no pixel of the region.
+        value (float): The metric; NaN if the image has no pixel of the region.
         pixels (int): Number of pixels of the region.
-        power (int): 1 when figures pool as means, 2 when they pool as roots of means of squares. Default: 1.
+        power (int): 1 if values pool as means, 2 if they pool as root mean squares. Default: 1.
     """
 
     def __new__(cls, value, pixels, power=1):
@@ -30,7 +30,7 @@ def mean_of(values, pooled=False):
             (sum_i n_i v_i^p / sum_i n_i)^(1/p), n_i pixels, p power. Needs :class:`RegionValue`. Default: False.
 
     Returns:
-        float: The figure; not a number when no image has a pixel of the region.
+        float: The average; NaN if no image has a pixel of the region.
     """
     values = [v for v in values if not math.isnan(v)]
     if not values:

@@ -23,7 +23,7 @@ def calculate_region_psnr(img, img2, crop_border, mask=None, region='all', mask_
         band (int): Half of the penumbra's width in pixels. Default: 5.
 
     Returns:
-        RegionValue: PSNR in dB; not a number when the region is empty, infinite when the images agree there.
+        RegionValue: PSNR in dB; NaN if the region is empty, infinite if the images agree there.
 
     Raises:
         UsageError: Unknown region, missing mask.
@@ -56,7 +56,7 @@ def calculate_region_ssim(img, img2, crop_border, mask=None, region='all', mask_
         band (int): Half of the penumbra's width in pixels. Default: 5.
 
     Returns:
-        RegionValue: SSIM, at most 1; not a number when the region is empty.
+        RegionValue: SSIM, at most 1; NaN if the region is empty.
 
     Raises:
         UsageError: Unknown region, missing mask.

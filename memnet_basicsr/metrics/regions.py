@@ -28,7 +28,7 @@ def select_region(shape, region, mask, mask_threshold=0, band=5):
     if region == 'all':
         return np.ones(shape[:2], bool)
     if mask is None:
-        raise UsageError(f'region {region} needs masks; give the dataset a dataroot_mask (PairedMaskedDataset)')
+        raise UsageError(f'region {region} needs a mask; set dataroot_mask in the dataset (PairedMaskedDataset)')
     mask = np.squeeze(mask)
     if mask.shape != tuple(shape[:2]):
         raise UsageError(f'the mask is {mask.shape}, the image {tuple(shape[:2])}; they must have the same size')

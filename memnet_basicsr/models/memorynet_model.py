@@ -20,33 +20,33 @@ from .restoration_model import RestorationModel
 
 @MODEL_REGISTRY.register()
 class MemoryNetModel(RestorationModel):
-    """RestorationModel with reconstruction of the clean image from memory, and contrast between three classes.
+    """RestorationModel with memory reconstruction and a three-class contrastive loss.
 
-    Hierarchical memory learning for generic image restoration, https://arxiv.org/abs/2309.01377. It trains any network:
+    Memory augment is All You Need for image restoration, https://arxiv.org/abs/2309.01377. Trains any network:
     reconstruction needs its method ``reconstruct(x)``, contrast either ``network_c`` or its method ``features(x)``.
-    Each term is logged; so are, of the last step, the PSNR of every output (``psnr_1`` is the final one), the measures
-    of the memory's addressing and the ratio of contrastive to reconstruction loss.
+    Logs each loss term and, for the last step, the PSNR in dB of every output (``psnr_1`` is the final one), the
+    addressing statistics of the memory, and the ratio of contrastive to reconstruction loss.
 
     Args:
         opt (dict): As RestorationModel, and
-            network_c (dict): Encoder of the contrastive loss, for example ContrastEncoder. Default: the network's own
-                last stage, by its method ``features``.
-            path.pretrain_network_memory (str): Checkpoint of another training, of which the memory (prototypes, gates,
-                temperatures) is taken; with ``frozen: true`` of the memory it stays so. Default: none.
-            train (dict): See :class:`TrainOptions`. At the network's learning rate the prototypes, of length sqrt(C),
-                hardly leave their start in a short run, hence ``memory_lr_mult``. The steps of ``network_c`` are made
-                in the network's precision, are skipped where they are not finite, and are not clipped.
+            network_c (dict): Encoder of the contrastive loss, such as ContrastEncoder. Default: the ``features`` of the
+                network itself.
+            path.pretrain_network_memory (str): Checkpoint of another training from which the memory (prototypes, gates,
+                temperatures) is loaded; ``frozen: true`` keeps it fixed. Default: none.
+            train (dict): See :class:`TrainOptions`. Prototypes have length sqrt(C) and hardly move in a short run at
+                the network's learning rate, hence ``memory_lr_mult``. ``network_c`` uses the network's precision; its
+                steps are skipped if their gradient is not finite, and are not clipped.
     """
     networks_read = ('network_g', 'network_c')
 
     class TrainOptions(RestorationModel.TrainOptions):
         """``train:``"""
-        reconstruction_opt: dict[str, Any] | None = option(None, 'Loss between `reconstruct(gt)` and gt.')
+        reconstruction_opt: dict[str, Any] | None = option(None, 'Loss between `reconstruct(gt)` and `gt`.')
         contrast_opt: dict[str, Any] | None = option(None, 'ThreeClassContrastiveLoss and its arguments.')
         optim_c: OptimizerOptions | None = option(None, 'Optimizer of `network_c`.', on_resume='free')
         memory_lr_mult: float = option(
-            1, 'Factor on the learning rate of the prototypes, gates and temperatures of memories.', gt=0)
-        recording_iter: int = option(0, 'First iterations that minimise the reconstruction of clean images alone.',
+            1, 'Factor on the learning rate of the memory (prototypes, gates and temperatures).', gt=0)
+        recording_iter: int = option(0, 'Initial iterations that train with the reconstruction loss only.',
                                      unit='iterations', ge=0)  # yapf: disable
 
         def rules(self):
@@ -61,9 +61,9 @@ class MemoryNetModel(RestorationModel):
     class PathOptions(RestorationModel.PathOptions):
         """``path:``"""
         pretrain_network_c: str | None = option(None, 'Weights of `network_c` to start from.')
-        param_key_c: str | None = option('params', 'Entry of that file.')
+        param_key_c: str | None = option('params', 'Key of the weights in that file.')
         pretrain_network_memory: str | None = option(
-            None, 'Weights of another training whose memories are taken (frozen with `frozen: true`).')
+            None, 'Checkpoint from which only the memory is loaded (frozen with `frozen: true`).')
 
     def init_training_settings(self):
         self.recording_iter = self.train_options.recording_iter
@@ -80,7 +80,8 @@ class MemoryNetModel(RestorationModel):
             self.net_c = self.model_to_device(self.net_c)
         net = self.get_bare_model(self.net_g)
         if self.cri_reconstruction and not hasattr(net, 'reconstruct'):
-            raise UsageError(f'train: reconstruction_opt: {type(net).__name__} has no method reconstruct; leave it out')
+            raise UsageError(f'train: reconstruction_opt: {type(net).__name__} has no method reconstruct; remove the '
+                             'option')
         if self.cri_contrast and self.net_c is None and not hasattr(net, 'features'):
             raise UsageError(f'train: contrast_opt: {type(net).__name__} has no method features; add network_c')
         self.meters = []
@@ -94,13 +95,13 @@ class MemoryNetModel(RestorationModel):
         weights = checkpoint.load(path)
         weights = weights.get('params_ema', weights.get('params', weights))
         if not self.memories:
-            raise UsageError(f'path: pretrain_network_memory: {type(net).__name__} of the option file has no memory')
+            raise UsageError(f'path: pretrain_network_memory: {type(net).__name__} has no memory; remove the option')
         for name, memory in net.named_modules():
             if isinstance(memory, HierarchicalMemory):
                 own = {k.removeprefix(f'{name}.'): v for k, v in weights.items() if k.startswith(f'{name}.')}
                 checkpoint.check_fits(memory, own, path)
                 memory.load_state_dict(own)
-        get_root_logger().info(f'The memory is that of {path}.')
+        get_root_logger().info(f'Loaded the memory from {path}.')
 
     def _build_loss(self, key):
         opt = getattr(self.train_options, key)
@@ -123,10 +124,10 @@ class MemoryNetModel(RestorationModel):
             self.step_c = TrainStep(step_options, self.optimizer_c, self.device)
 
     def _separate_memory(self, mult):
-        """Put the parameters of the memories into a group of their own, before the first step."""
+        """Move the parameters of the memories to a separate group, before the first step."""
         ours = {id(p): p for memory in self.memories for p in memory.parameters() if p.requires_grad}
         if not ours:
-            raise UsageError('train: memory_lr_mult: the network has no memory that is trained')
+            raise UsageError('train: memory_lr_mult: the network has no trainable memory; remove the option')
         for group in self.optimizer_g.param_groups:
             group['params'] = [p for p in group['params'] if id(p) not in ours]
         lr = self.train_options.optim_g.lr
@@ -185,7 +186,7 @@ class MemoryNetModel(RestorationModel):
             raise UsageError(f'train: contrast_opt: {error}') from None
 
     def _contrast(self, restored, gt, lq):
-        """The restorer's term, through an encoder that it cannot bend; with the network's own stage also its terms."""
+        """Restorer term, with a frozen encoder; if the network is its own encoder, also the encoder terms."""
         own_stage = self.net_c is None
         bare = self.get_bare_model(self.net_g if own_stage else self.net_c)
         with frozen(bare):
@@ -225,7 +226,7 @@ class MemoryNetModel(RestorationModel):
         return log
 
     def _warn_of_failures(self, log):
-        """Say once what usually goes wrong with this design."""
+        """Warn once about common failure modes."""
         worse = log.get('psnr_2', 0) > log['psnr_1'] + 0.1
         self.worse_in_a_row = self.worse_in_a_row + 1 if worse else 0
         losses = {k: v for k, v in log.items() if k.startswith('l_') and k != 'l_contrast_encoder'}
@@ -235,21 +236,20 @@ class MemoryNetModel(RestorationModel):
         found = OrderedDict()
         if same:
             found['constant'] = (
-                f'all but the same is read everywhere ({", ".join(same)} below 0.01): the memory is no '
-                'more than a bias; set memory_opt: centred')
+                f'the memory returns nearly the same read everywhere ({", ".join(same)} below 0.01) and acts as a '
+                'bias; set memory_opt: centred: true')
         if flat:
-            found['uniform'] = (f'the addressing is all but uniform ({", ".join(flat)} above 0.995): the memory tells '
-                                'nothing apart; lower memory_opt: temperature')
+            found['uniform'] = (f'memory addressing is nearly uniform ({", ".join(flat)} above 0.995); lower '
+                                'memory_opt: temperature')
         if len(losses) > 1 and total > 0 and losses[first] > 0.95 * total:
-            found['dominant'] = (f'{first} makes up {losses[first] / total:.0%} of the loss: the other terms hardly '
-                                 'count')
+            found['dominant'] = f'{first} is {losses[first] / total:.0%} of the total loss; adjust the loss weights'
         if self.worse_in_a_row >= 5:
-            found['stages'] = (f'for {self.worse_in_a_row} logs in a row the final output ({log["psnr_1"]:.2f} dB) is '
-                               f'worse than that of the stage before it ({log["psnr_2"]:.2f} dB)')
+            found['stages'] = (f'the final output ({log["psnr_1"]:.2f} dB) is worse than the previous stage '
+                               f'({log["psnr_2"]:.2f} dB) in {self.worse_in_a_row} consecutive logs')
         for name, text in found.items():
             if name not in self.warned:
                 self.warned.add(name)
-                get_root_logger().warning(f'{text} (said once)')
+                get_root_logger().warning(f'{text} (reported once)')
 
     def get_current_visuals(self):
         """Also ``abnormality``: |Mem(Dec(Enc(x))) - x|, mean over the channels, (1, 1, H, W), if the network has it."""
@@ -263,7 +263,7 @@ class MemoryNetModel(RestorationModel):
 
 @contextlib.contextmanager
 def frozen(net):
-    """Within this context the network's parameters are constants; gradients still flow through to its input."""
+    """Context that freezes the parameters of a network; gradients still flow to its input."""
     trained = [p for p in net.parameters() if p.requires_grad]
     for p in trained:
         p.requires_grad_(False)

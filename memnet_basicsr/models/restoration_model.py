@@ -30,14 +30,14 @@ from ..inference.options import InferenceOptions
 
 @MODEL_REGISTRY.register()
 class RestorationModel(SRModel):
-    """BasicSR's SRModel with what restoration needs, for any registered network.
+    """BasicSR's SRModel with restoration features, for any registered network.
 
-    - Steps (:class:`TrainStep`): mixed precision, accumulation, clipping, no step on a gradient that is not finite.
-    - Checkpoints (:mod:`memnet_basicsr.engine.checkpoint`): whole or not at all; a resumed run goes on exactly.
+    - Steps (:class:`TrainStep`): mixed precision, gradient accumulation, clipping, skipping of non-finite gradients.
+    - Checkpoints (:mod:`memnet_basicsr.engine.checkpoint`): written atomically; resuming is exact.
     - Validation (:class:`Validation`): float metrics, metrics per dataset, sharded, through :class:`Inference`.
 
-    Without options of ours it trains as SRModel does. A subclass adds options by its attributes ``TrainOptions``,
-    ``ValOptions`` and ``PathOptions``, and names the networks that it builds in ``networks_read``
+    With SRModel's options only, it trains like SRModel. A subclass adds options in its attributes ``TrainOptions``,
+    ``ValOptions`` and ``PathOptions``, and lists the networks that it builds in ``networks_read``
     (:class:`memnet_basicsr.option_block.Block` has an example). The options that were read are ``train_options`` (in
     training), ``val_options`` and ``path_options``.
 
@@ -100,7 +100,7 @@ class RestorationModel(SRModel):
         self.schedulers += [build_scheduler(options.type, v, **options.arguments()) for v in self.optimizers]
 
     def update_learning_rate(self, current_iter, warmup_iter=-1):
-        """Before the first work of an iteration: leave if asked to, and make up for an interrupted validation."""
+        """Exit if a stop was requested; otherwise finish an interrupted validation."""
         done = current_iter - 1
         signal = self.stop.agreed(self.device, self.opt['dist'])
         if signal:
@@ -193,7 +193,7 @@ class RestorationModel(SRModel):
 
     @contextmanager
     def prepared(self):
-        """While open, :meth:`test` runs the form for inference, made now; not with ``val: deploy: false``."""
+        """Context in which :meth:`test` runs the inference form of the current weights, unless ``deploy: false``."""
         self.net_prepared = self.inference.prepare(self.net_to_validate())
         try:
             yield
@@ -256,9 +256,9 @@ class RestorationModel(SRModel):
         return dict(net_g=nets)
 
     def save(self, epoch, current_iter):
-        """Save networks and training state; where a validation of this iteration is due, after it.
+        """Save networks and training state, after the validations that are due at this iteration.
 
-        A state holds what its iteration brought, so that a resumed run neither lacks nor repeats a validation.
+        The state then includes their results, so that a resumed run neither misses nor repeats a validation.
         """
         if current_iter != -1 and self._missing(current_iter):
             self.pending = (epoch, current_iter)
@@ -311,7 +311,8 @@ class RestorationModel(SRModel):
         ours = resume_state.get('memnet_basicsr')
         logger = get_root_logger()
         if ours is None:
-            logger.warning('The training state was written by BasicSR: random states and best records are not in it.')
+            logger.warning('The training state was written by BasicSR and has no random states or best metrics: '
+                           'resuming is not exact.')
             return
         self.step.load_state_dict(ours['step'])
         self.best_metric_results, self.validated = ours['best_metric_results'], ours['validated']
@@ -321,13 +322,13 @@ class RestorationModel(SRModel):
         if len(ours['random']) == self.opt['world_size']:
             set_random_state(ours['random'][self.opt['rank']])
         else:
-            logger.warning(f'The training state is of {len(ours["random"])} process(es), not of '
-                           f'{self.opt["world_size"]}: random states are not taken up, and data come in another order.')
+            logger.warning(f'The training state has random states of {len(ours["random"])} process(es), but this run '
+                           f'has {self.opt["world_size"]}: they are not restored, and the data order changes.')
 
     def _leave(self, done_iter, signal):
-        """Save and leave; between two iterations or instead of a validation, so that resuming is exact."""
+        """Save and exit, between two iterations or instead of a validation, so that resuming is exact."""
         if done_iter > 0:
             self._write(done_iter // self.opt.get('iters_per_epoch', done_iter + 1), done_iter)
-        get_root_logger().warning(f'Stopped by signal {signal} after iteration {done_iter}; the state is saved. '
-                                  'Go on with --auto_resume.')
+        saved = 'state saved, resume with --auto_resume' if done_iter > 0 else 'nothing to save yet'
+        get_root_logger().warning(f'Stopped by signal {signal} after iteration {done_iter}: {saved}.')
         sys.exit(128 + signal)

@@ -128,8 +128,8 @@ class _Check:
         for key in self.opt:
             if str(key).startswith('network_') and self.blocks.exact and self.blocks.networks \
                     and key not in self.blocks.networks:  # yapf: disable
-                self.fault((key, ), f'{self.opt["model_type"]} builds no such network; it reads '
-                           f'{", ".join(self.blocks.networks)}')  # yapf: disable
+                self.fault((key, ), f'is not used by {self.opt["model_type"]}, which builds '
+                           f'{" and ".join(self.blocks.networks)}; remove the block')  # yapf: disable
         if self.model is not None and self.model.__name__ in GAN_MODELS and not self.opt.get('network_d'):
             self.fault(('network_d', ), f'is missing; {self.model.__name__} trains against a discriminator')
 
@@ -194,7 +194,7 @@ class _Check:
     @staticmethod
     def _number(value):
         wanted = number_as_text(value)
-        return f'{value} is text in YAML; write {wanted}' if wanted else None
+        return f"'{value}' is a string in YAML; write {wanted}" if wanted else None
 
     # ---- where an unknown option belongs --------------------------------------------------------------------------
 
@@ -236,8 +236,8 @@ class _Check:
         others = near(key, places)
         if own_names or not others:
             return own_names or '; remove the line'
-        name = others.removeprefix('; near: ').split(', ')[0]
-        return f'; near: {name} in {places[name][0]}'
+        name = others.removeprefix('; closest match: ').split(', ')[0]
+        return f'; closest match: {name} in {places[name][0]}'
 
     # ---- datasets ------------------------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class _Check:
                 continue
             name = block.get('name')
             if name is not None and name in names and phase != 'train':
-                self.fault((*place, 'name'), f'{name!r} is also that of {names[name]}; results are kept by name')
+                self.fault((*place, 'name'), f'{name!r} is already used by {names[name]}; use unique dataset names')
             if phase != 'train':
                 names[name] = key
             if 'type' not in block or block['type'] is None:
@@ -300,9 +300,8 @@ class _Check:
             self.fault(place, 'is missing')
         elif lookup(known, name) is None:
             names = [v.removesuffix('_basicsr') for v, _ in known]
-            self.fault(
-                place, f'no {shown(name)} is registered{near(name, names)}; `imports:` names the modules '
-                'of your own classes')
+            self.fault(place, f'{shown(name)} is not registered{near(name, names)}; list the modules of your own classes '
+                       'in `imports:`')  # yapf: disable
         return lookup(known, name)
 
     def _network(self, key, block):
@@ -347,8 +346,8 @@ class _Check:
                 cls(**_arguments_of(block))(outputs, outputs[0])
         except (TypeError, AttributeError):
             self.fault(('train', 'pixel_opt', 'type'),
-                       f'{cls.__name__} takes one output, {network["type"]} gives all supervised ones; use '
-                       'MultiSupervisedLoss or MultiOutputLoss, or network_g: supervise: final')  # yapf: disable
+                       f'{cls.__name__} takes one output, but {network["type"]} returns several in training; use '
+                       'MultiSupervisedLoss or MultiOutputLoss, or set network_g: supervise: final')  # yapf: disable
 
     def _metrics(self, block, place):
         metrics = block.get('metrics') if isinstance(block, dict) else None
@@ -373,7 +372,7 @@ class _Check:
         for key, value in block.items():
             if key == 'type':
                 continue
-            # metrics swallow what they do not know, so that a validator can pass everything to all
+            # Metrics ignore unknown arguments, since validation passes all of its data to each of them.
             if key not in allowed and (given or not swallows):
                 places = [v for v in self.places().get(key, ()) if v != f'`{": ".join(map(str, place))}:`']
                 end = f'; belongs in {" or ".join(dict.fromkeys(places))}' if places else near(key, [*allowed, *others])
@@ -431,7 +430,7 @@ class _Check:
         batch = training.get('batch_size_per_gpu') if isinstance(training, dict) else None
         parts = getattr(train, 'accumulate', 1)
         if isinstance(batch, int) and batch >= 1 and batch % parts:
-            self.fault(('train', 'accumulate'), f'{parts} does not divide batch_size_per_gpu: {batch} into equal parts')
+            self.fault(('train', 'accumulate'), f'{parts} does not divide batch_size_per_gpu: {batch}; use a divisor')
         network = self.opt.get('network_g')
         cls = lookup(registry.ARCH_REGISTRY, network.get('type')) if isinstance(network, dict) else None
         if cls is None or not is_ours(cls) or 'num_in_ch' not in inspect.signature(cls).parameters:
@@ -454,8 +453,8 @@ class _Check:
         if self.model is not None and self.model.__name__ in GAN_MODELS:
             needs = self.model.__name__
         if self.is_train and needs and not self.blocks.networks and self._supervises_all(network):
-            self.fault(('network_g', 'supervise'), f'{needs} takes one output, {network["type"]} gives all supervised '
-                       'ones in training; write supervise: final')  # yapf: disable
+            self.fault(('network_g', 'supervise'), f'{needs} takes one output, but {network["type"]} returns several '
+                       'in training; set supervise: final')  # yapf: disable
 
     @staticmethod
     def _supervises_all(network):
@@ -466,7 +465,7 @@ class _Check:
         return network.get('supervise', 'all') != 'final' and bool(network.get('multi_supervised', True))
 
     def _texts(self, value, place):
-        """Refuse ``lr: 1e-3`` anywhere, which is text in YAML 1.1 and fails where nobody looks for it."""
+        """Report ``lr: 1e-3`` anywhere: YAML 1.1 parses it as a string, which fails far from the option file."""
         if isinstance(value, str) and 'e' in value.lower() and place[-1] != 'name' and number_as_text(value):
             self.fault(place, self._number(value))
         for key, inner in value.items() if isinstance(value,
@@ -481,7 +480,7 @@ class _Check:
             self.fault(('num_gpu', ), f'{gpus}, but this machine has {torch.cuda.device_count()}; use auto or 0')
         train = self.opt.get('train')
         if isinstance(train, dict) and train.get('sync_batchnorm') and not torch.cuda.is_available():
-            self.fault(('train', 'sync_batchnorm'), 'torch has it on GPUs only; leave it out on the CPU')
+            self.fault(('train', 'sync_batchnorm'), 'not supported on the CPU; remove the option')
         datasets = self.opt.get('datasets')
         for phase, block in datasets.items() if isinstance(datasets, dict) else ():
             for key, root in block.items() if isinstance(block, dict) else ():
@@ -530,10 +529,10 @@ def _wrong_kind(parameter, value):
     """Compare a value with the kind of an argument's default: number, text, or true and false."""
     default = parameter.default
     if parameter.name == 'crop_border' and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        return f'{shown(value)} is not a whole number >= 0'
+        return f'{shown(value)} is not an integer >= 0'
     if default is parameter.empty or default is None or value is None:
         return None
-    kinds = ((bool, bool, 'true or false'), ((int, float), (int, float), 'a number'), (str, (str, list), 'text'))
+    kinds = ((bool, bool, 'true or false'), ((int, float), (int, float), 'a number'), (str, (str, list), 'a string'))
     for kind, allowed, words in kinds:
         if isinstance(default, kind):
             fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
@@ -563,7 +562,7 @@ def _built(cls, block, device):
 
 @contextlib.contextmanager
 def _quiet():
-    """Without output and draws from the global random generators; BasicSR's logger has no file yet."""
+    """Suppress output and restore the global random generators; BasicSR's logger has no file yet."""
     states = random.getstate(), torch.get_rng_state()
     logger = logging.getLogger('basicsr')
     disabled, logger.disabled = logger.disabled, True

@@ -22,7 +22,7 @@ EXAMPLES = """examples:
   memnet prepare gopro --input GOPRO_Large
   python -m memnet_basicsr.train -opt my.yml
 
-exit code: 0 all done, 1 something could not be done, 2 wrong options or mistakes in an option file"""
+exit code: 0 success, 1 failure (such as an image or a file), 2 wrong arguments or errors in an option file"""
 
 
 def main(argv=None):

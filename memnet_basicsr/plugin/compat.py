@@ -1,4 +1,4 @@
-"""What BasicSR 1.4.2 needs on a modern stack: one small function per breakage, applied only where it is present.
+"""Patches for BasicSR 1.4.2 on current PyTorch and Python: one function per breakage, applied only where needed.
 
 ``before_basicsr`` makes BasicSR importable, ``after_basicsr`` makes its pipelines run. Both are called when
 ``memnet_basicsr`` is imported. The numbers are the rows of the breakage list in CONTRIBUTING.md.
@@ -182,7 +182,7 @@ def _model_to_cpu(stock):
 
 @contextmanager
 def pretend(module, **attributes):
-    """Exchange attributes of a module for the time of a ``with`` block."""
+    """Replace attributes of a module within a ``with`` block."""
     before = {name: getattr(module, name) for name in attributes}
     for name, value in attributes.items():
         setattr(module, name, value)
@@ -239,7 +239,7 @@ def load_resume_state(opt):
 
 
 def resume_without_gpu(stock):
-    """Row 6 alone, for runs that use nothing of this package: BasicSR's own function, able to load to the CPU.
+    """Row 6, for runs that use nothing of this package: let BasicSR's function load to the CPU.
 
     Args:
         stock (Callable): ``load_resume_state`` of ``train.py``.
@@ -261,7 +261,7 @@ def resume_without_gpu(stock):
 
 
 def run_root(root_path):
-    """Where a run writes: the stock scripts of an *installed* BasicSR would write into site-packages.
+    """Root folder of a run: scripts of an *installed* BasicSR would write into site-packages.
 
     Args:
         root_path (str): Root that the script has taken, the parent of its own folder.

@@ -146,7 +146,7 @@ def write_option_file(task, clean, degraded, size, output, overwrite=False):
     made_up = task in _LEVELS
     stem, suffix = osp.splitext(osp.basename(output))
     if suffix not in ('.yml', '.yaml') or not re.fullmatch(r'[\w+.-]+', stem):
-        raise UsageError(f'-o {output}: the name of an option file is letters, digits, `-`, `_` and ends in .yml')
+        raise UsageError(f'-o {output}: use a name of letters, digits, `-`, `_`, `+` or `.` that ends in .yml or .yaml')
     if osp.lexists(output) and not overwrite:
         raise UsageError(f'-o {output}: already exists; use --overwrite to replace it')
     if made_up and degraded:

@@ -48,10 +48,10 @@ def check(args):
             file = read_option_file(find_option_file(path))
             import_modules(file)
             if not uses_plugin(file.options) and not file.faults:
-                print(f'{path}: names nothing of memnet_basicsr; not checked')
+                print(f'{path}: skipped, uses no class of memnet_basicsr')
                 continue
             check_file(file, here=args.here)
-            print(f'{path}: fine')
+            print(f'{path}: OK')
         except UsageError as error:
             sys.stderr.write(f'{error}\n')
             code = 2

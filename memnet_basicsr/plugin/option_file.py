@@ -89,7 +89,7 @@ def check_file(file, is_train=None, here=True):
 
 
 def check_options(opt, path, is_train=True, here=True):
-    """Check options that do not stand in a file as they are.
+    """Check options that were not read unchanged from a file.
 
     Args:
         opt (dict): Options.
@@ -170,7 +170,7 @@ def check_launcher(launcher, file):
 
 
 def find_pretrained(opt, path):
-    """Let ``path: pretrain_network_*`` name packaged weights or an http(s) address too: put their file in its place.
+    """Replace bundled names and URLs in ``path: pretrain_network_*`` by the paths of their files.
 
     Args:
         opt (dict): Options of the run; changed.

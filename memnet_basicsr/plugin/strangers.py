@@ -1,7 +1,7 @@
-"""Tell option files that use this package from those of people who only use BasicSR.
+"""Distinguish option files that use this package from those that use only BasicSR.
 
-Where nothing in an option file is ours, the plug-in adds one line to the log and otherwise leaves BasicSR as it is;
-only the repairs in ``compat`` stay.
+For the latter, the plug-in adds one line to the log and otherwise leaves BasicSR unchanged, except for the patches in
+``compat``.
 """
 from basicsr.utils import registry
 

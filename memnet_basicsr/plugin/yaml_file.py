@@ -1,7 +1,7 @@
 """Read option files safely, with the line of every option.
 
-Only plain YAML is accepted: no tags that construct Python objects, no files that grow when they are read (aliases of
-aliases), no deep nesting. BasicSR's own loader, which constructs any object, sees a file only after it passed.
+Only plain YAML is accepted: no tags that construct Python objects, no exponential alias expansion, no deep nesting.
+BasicSR's own loader constructs arbitrary objects, so it reads a file only after these checks.
 """
 import os
 import re
@@ -86,8 +86,8 @@ def read_option_file(path):
         lines = text.splitlines()
         problem = getattr(error, 'problem', None) or str(error).splitlines()[0]
         if number <= len(lines) and '\t' in lines[number - 1]:
-            problem = 'a tab; YAML is indented with spaces'
-        raise UsageError(f'{path}:{number}: not YAML: {problem}') from None
+            problem = 'tab character; indent with spaces'
+        raise UsageError(f'{path}:{number}: invalid YAML: {problem}') from None
     if not isinstance(node, yaml.MappingNode):
         raise UsageError(f'{path}:1: holds no options; write `key: value` lines')
     result = OptionFile(path)
@@ -126,7 +126,7 @@ def _read(path):
         text = content.decode('utf-8')
     except UnicodeDecodeError as error:
         number = content[:error.start].count(b'\n') + 1
-        raise UsageError(f'{path}:{number}: not YAML: not UTF-8 text') from None
+        raise UsageError(f'{path}:{number}: invalid YAML: not UTF-8 text') from None
     return text.removeprefix('\ufeff')
 
 
@@ -161,12 +161,12 @@ class _Reader:
                 self._fault((*place, '<<'), 'BasicSR does not merge blocks; write the options out', line)
                 continue
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _SCALARS:
-                self._fault((*place, ), 'a key that is not text; write `key: value`', line)
+                self._fault((*place, ), 'key is not a string; write `key: value`', line)
                 continue
             key = self._scalar(key_node, place)
             if key in options:
-                self._fault((*place, key), f'given twice, first in line {self.result.line((*place, key))}; remove one',
-                            line)  # yapf: disable
+                first = self.result.line((*place, key))
+                self._fault((*place, key), f'duplicate key, first on line {first}; remove one', line)
                 continue
             self.result.lines[(*place, key)] = line
             options[key] = self._value(value_node, (*place, key))
@@ -203,8 +203,8 @@ class _Reader:
     def _count(self, node, place):
         self.count += 1
         if self.count > MAX_OPTIONS or len(place) > MAX_DEPTH:
-            raise UsageError(f'{self.result.path}:{node.start_mark.line + 1}: aliases make more than {MAX_OPTIONS} '
-                             'options of this file; write the options out')
+            raise UsageError(f'{self.result.path}:{node.start_mark.line + 1}: aliases expand to more than '
+                             f'{MAX_OPTIONS} options or {MAX_DEPTH} levels; write the options out')
 
     def _fault(self, place, text, line):
         self.result.faults.append(Fault(place, text, line))

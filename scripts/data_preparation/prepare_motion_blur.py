@@ -4,10 +4,10 @@
     memnet prepare motion_blur --input BSDS500/test --set BSDBlur --split test \
         --first 20 --crop 256
 
-You see the number of images and two LMDBs below datasets/BSDBlur. The camera moves along a straight line, by a length
-and at an angle that are drawn for each image from its name and --seed, so the same images always give the same
-pairs; the kernel is in memnet_basicsr/data/motion_blur_util.py. The blurred image is rounded to 8 bit, no noise is
-added. Safe to run twice: LMDBs made from the same images and settings are kept.
+Prints the number of images and writes two LMDBs to datasets/BSDBlur. The camera moves along a straight line. Length and
+angle are drawn for each image from its name and --seed, so the same images always give the same pairs; the kernel is
+in memnet_basicsr/data/motion_blur_util.py. The blurred image is rounded to 8 bits, and no noise is added. Safe to run
+twice: LMDBs made from the same images and settings are kept.
 """
 import argparse
 import itertools
@@ -39,11 +39,11 @@ def main(args=None):
     parser.add_argument('--set', required=True, help='name of the dataset, e.g. BSDBlur')
     parser.add_argument('--split', required=True, help='name of the split, e.g. train')
     parser.add_argument('--root', default='datasets', help='folder of all datasets. Default: datasets')
-    parser.add_argument('--min-length', type=float, default=5, help='least way of the camera in pixels. Default: 5')
-    parser.add_argument('--max-length', type=float, default=15, help='longest way in pixels. Default: 15')
+    parser.add_argument('--min-length', type=float, default=5, help='minimum blur length in pixels. Default: 5')
+    parser.add_argument('--max-length', type=float, default=15, help='maximum blur length in pixels. Default: 15')
     parser.add_argument('--seed', type=int, default=0, help='seed of lengths and angles. Default: 0')
-    parser.add_argument('--first', type=int, help='only so many images, in the order of their names')
-    parser.add_argument('--crop', type=int, help='keep the middle of so many pixels in width and height')
+    parser.add_argument('--first', type=int, metavar='N', help='use only the first N images, sorted by name')
+    parser.add_argument('--crop', type=int, metavar='N', help='center-crop images to NxN pixels')
     parser.add_argument('--overwrite', action='store_true', help='replace LMDBs made from other images or settings')
     args = parser.parse_args(args)
     if not 0 <= args.min_length <= args.max_length or args.seed < 0:

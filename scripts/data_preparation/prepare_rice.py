@@ -64,7 +64,7 @@ def main(args=None):
     count, expected = sum(len(files['gt']) for files in parts.values()), EXPECTED[args.set]
     print(f'{args.set}: {count} images in all (expected: {expected})')
     if count != expected and not args.partial:
-        raise UsageError(f'{count} images instead of {expected}; for a part or a later release say --partial')
+        raise UsageError(f'{count} images instead of {expected}; use --partial for a subset or a later release')
     splits = [Split(name, files) for name, files in parts.items()]
     for line in prepare_splits(splits, osp.join(args.root, args.set), args.partial, args.overwrite):
         print(line)

@@ -12,7 +12,7 @@ TABLE = {**FILES, **CHANGES}
 # --force_yml or --launcher and the expected words
 ARGUMENTS = [
     (['--force_yml', 'train'], 'write block:key=value'),
-    (['--force_yml', 'trian:total_iter=2'], 'has no block `trian:`; near: train'),
+    (['--force_yml', 'trian:total_iter=2'], 'has no block `trian:`; closest match: train'),
     (['--force_yml', 'train:total_iter=[open("executed", "w")]'], 'is not a plain value'),
     (['--force_yml', 'x"];open("executed","w");opt["y=1'], 'write block:key=value'),
     (['--force_yml', 'train:total_iter=-3'], 'train: total_iter: -3'),

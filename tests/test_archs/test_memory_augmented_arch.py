@@ -95,7 +95,7 @@ def test_levels_are_given_in_order():
 
 def test_wrong_names_list_near_ones():
     backbone = BACKBONES['EDSR'][0]
-    with pytest.raises(ValueError, match=r"no submodule 'bodi.0'; near: body.0"):
+    with pytest.raises(ValueError, match=r"no submodule 'bodi.0'; closest match: body.0"):
         build_network(dict(type='MemoryAugmented', backbone=backbone, insert_after='bodi.0'))
     with pytest.raises(ValueError, match=r'backbone: no network EDRS is registered; near: .*EDSR'):
         build_network(dict(type='MemoryAugmented', backbone=dict(backbone, type='EDRS'), insert_after='body.0'))

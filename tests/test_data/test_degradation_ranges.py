@@ -142,8 +142,9 @@ def test_compression_of_the_small_image_is_that_of_pillow(flat):
 
 
 @pytest.mark.parametrize('kind, kwargs, words', [
-    ('NoisyImageDataset', dict(sigma=25, sigma_range=[0, 50]), 'sigma_range: excludes sigma; remove one of them'),
-    ('NoisyImageDataset', dict(sigma_range=[50, 0]), 'the lowest level stands first'),
+    ('NoisyImageDataset', dict(sigma=25,
+                               sigma_range=[0, 50]), 'sigma_range: cannot be combined with sigma; remove one of them'),
+    ('NoisyImageDataset', dict(sigma_range=[50, 0]), 'not in ascending order'),
     ('NoisyImageDataset', dict(sigma_range=[0]), r'sigma_range: \[0\] is not a list of 2 numbers >= 0'),
     ('NoisyImageDataset', dict(sigma_range=[-1, 5]), r'sigma_range: \[-1, 5\] is not a list of 2 numbers >= 0'),
     ('NoisyImageDataset', dict(sigma_range=['a', 5]), r"sigma_range: \['a', 5\] is not a list of 2 numbers >= 0"),
@@ -152,8 +153,8 @@ def test_compression_of_the_small_image_is_that_of_pillow(flat):
     ('NoisyImageDataset', dict(sigma=25, jpeg_range=[90, 60]), 'jpeg_range'),
     ('NoisyImageDataset', dict(sigma=25, gray_prob=0.5), 'gray_prob: needs color: rgb'),
     ('BicubicImageDataset', dict(downscale=2, jpeg_range=[90, 60]), 'jpeg_range'),
-    ('JPEGImageDataset', dict(quality_range=[0, 50]), r'quality_range: \[0, 50\] is not a list of 2 whole'),
-    ('JPEGImageDataset', dict(quality_range=[5, 50.5]), r'quality_range: \[5, 50.5\] is not a list of 2 whole'),
+    ('JPEGImageDataset', dict(quality_range=[0, 50]), r'quality_range: \[0, 50\] is not a list of 2 integers'),
+    ('JPEGImageDataset', dict(quality_range=[5, 50.5]), r'quality_range: \[5, 50.5\] is not a list of 2 integers'),
 ])
 def test_wrong_ranges(flat, kind, kwargs, words):
     with pytest.raises(UsageError, match=words):
@@ -161,5 +162,5 @@ def test_wrong_ranges(flat, kind, kwargs, words):
 
 
 def test_ranges_are_for_training(flat):
-    with pytest.raises(UsageError, match='sigma_range: is for training'):
+    with pytest.raises(UsageError, match='sigma_range: is supported in training sets only'):
         make(flat, phase='val', sigma_range=[0, 50])

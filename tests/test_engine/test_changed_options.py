@@ -233,7 +233,7 @@ def test_state_without_options(resume):
 
 def empty(folder):
     torch.save({}, folder / 'training_states/6.state')
-    return '6.state is no training state: it has no epoch (it has nothing)'
+    return '6.state is not a training state: it has no epoch; its keys: none'
 
 
 def other_content(folder):
@@ -255,7 +255,7 @@ def network_of_another_run(folder):
 def test_the_next_older_state_is_taken(resume, damage):
     text = damage(resume.folder / 'experiments/run')
     code, log = resume(**LONGER)
-    assert code == 0 and text in log and 'an older one is taken' in log and ', iter: 3.' in log, log
+    assert code == 0 and text in log and 'trying an older training state' in log and ', iter: 3.' in log, log
 
 
 def test_no_state_can_be_resumed(resume):

@@ -243,7 +243,7 @@ def test_sync_batchnorm_needs_gpus(run_ranks, tmp_path, two_processes):
     os.symlink(two_processes / 'pics', tmp_path / 'pics')
     write_options(tmp_path, options(**BATCH_NORM, train__sync_batchnorm=True))
     assert run_ranks(tmp_path) == [2, 2]
-    line = 'train: sync_batchnorm: torch has it on GPUs only'
+    line = 'train: sync_batchnorm: not supported on the CPU'
     assert line in (tmp_path / 'log0').read_text().splitlines()[-1]
 
 

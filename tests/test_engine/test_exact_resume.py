@@ -103,7 +103,7 @@ def test_sigterm_and_ctrl_c_save_before_leaving(server, prepared, variant, place
     # workers get the signal too, as from a scheduler or a terminal
     assert server.run(folder, hook=['send_signal', place, count, when, int(number)]) == 128 + number
     log = (folder / 'log').read_text()
-    assert f'Stopped by signal {int(number)} after iteration {saved}; the state is saved' in log
+    assert f'Stopped by signal {int(number)} after iteration {saved}: state saved' in log
     assert 'Traceback' not in log
     assert osp.isfile(folder / f'experiments/run/training_states/{saved}.state')
     assert server.run(folder, '-opt', 't.yml', '--auto_resume') == 0, (folder / 'log').read_text()
@@ -145,7 +145,7 @@ def test_signal_to_all_processes_from_outside(server, prepared, number):
         assert server.wait(pid, 0.02) is None, (folder / 'log').read_text()
     os.killpg(pid, number)
     assert server.wait(pid) == 128 + number, (folder / 'log').read_text()
-    assert f'Stopped by signal {int(number)} after iteration 8; the state is saved' in (folder / 'log').read_text()
+    assert f'Stopped by signal {int(number)} after iteration 8: state saved' in (folder / 'log').read_text()
     assert load(folder, 'training_states/8.state')['iter'] == 8
     assert server.run(folder, '-opt', 't.yml', '--auto_resume') == 0, (folder / 'log').read_text()
     assert_same_run(whole, folder, LAST['together'])
@@ -173,7 +173,7 @@ def test_damaged_newest_state_is_skipped_with_a_warning(server, prepared):
     assert server.run(folder, '-opt', 't.yml', '--auto_resume', log='log2') == 0, (folder / 'log2').read_text()
     log = (folder / 'log2').read_text()
     assert 'Resuming training from epoch: 2, iter: 7' in log
-    assert f'{newest} is damaged' in log and 'an older one is taken' in log
+    assert f'{newest} is damaged' in log and 'trying an older training state' in log
     file = sorted((folder / 'experiments/run').glob('train_run_*.log'))[-1]
     assert f'{newest} is damaged' in file.read_text()
     assert_same_run(whole, folder, LAST['apart'])
@@ -184,7 +184,7 @@ def test_missing_network_of_newest_state_is_skipped(server, prepared):
     assert server.run(folder) == 0
     os.remove(folder / 'experiments/run/models/net_g_14.pth')
     assert server.run(folder, '-opt', 't.yml', '--auto_resume', log='log2') == 0
-    assert 'net_g_14.pth does not exist: an older one is taken' in (folder / 'log2').read_text()
+    assert 'net_g_14.pth does not exist; trying an older training state' in (folder / 'log2').read_text()
     assert_same_run(whole, folder, LAST['apart'])
 
 
@@ -233,7 +233,7 @@ def test_state_of_stock_basicsr(server, prepared):
         hook=['record_resumed']) == 0, (folder / 'log2').read_text()
     log = (folder / 'log2').read_text()
     assert 'Resuming training from epoch: 2, iter: 7' in log
-    assert 'was written by BasicSR: random states and best records are not in it' in log
+    assert 'was written by BasicSR and has no random states or best metrics' in log
     resumed = torch.load(folder / 'resumed.pth', weights_only=True)
     saved = load(folder, 'models/net_g_7.pth')
     assert_same(dict(resumed['params']), dict(saved['params']))

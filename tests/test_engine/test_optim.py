@@ -43,7 +43,7 @@ def test_optimizer_arguments():
     net = nn.Linear(2, 2)
     optimizer = build_optimizer('AdamW', net.parameters(), lr=1e-3, fused=True, betas=[0.9, 0.99])
     assert optimizer.defaults['fused'] and tuple(optimizer.defaults['betas']) == (0.9, 0.99)
-    with pytest.raises(UsageError, match=r"type 'Adamw' is unknown; near: AdamW"):
+    with pytest.raises(UsageError, match=r"type 'Adamw' is unknown; closest match: AdamW"):
         build_optimizer('Adamw', net.parameters(), lr=1e-3)
     with pytest.raises(UsageError, match=r"train: optim_g: Adam: .*'beta'"):
         build_optimizer('Adam', net.parameters(), lr=1e-3, beta=1)
@@ -98,12 +98,13 @@ def test_schedules_of_basicsr_and_restormer():
     assert values[10] == pytest.approx(0.1)
     values = rates('CosineAnnealingRestartCyclicLR', 9, periods=[2, 2], restart_weights=[1, 1], eta_mins=[0.2, 0.1])
     assert values[4:] == pytest.approx([0.1] * 5)  # it stays there
-    with pytest.raises(UsageError, match='must have the same length'):
+    with pytest.raises(UsageError, match='give the same number of each'):
         rates('CosineAnnealingRestartCyclicLR', 1, periods=[4, 6], restart_weights=[1], eta_mins=[0, 0])
 
 
 def test_unknown_schedule_and_argument():
-    with pytest.raises(UsageError, match=r"train: scheduler: type 'WarmupCosine' is unknown; near: WarmupCosineLR"):
+    with pytest.raises(
+            UsageError, match=r"train: scheduler: type 'WarmupCosine' is unknown; closest match: WarmupCosineLR"):
         rates('WarmupCosine', 1)
     with pytest.raises(UsageError, match=r"train: scheduler: WarmupCosineLR: .*'Tmax'"):
         rates('WarmupCosineLR', 1, Tmax=3)

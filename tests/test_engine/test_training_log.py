@@ -39,6 +39,6 @@ def test_later_log_replaces_repeated_iterations(run):
 
 
 def test_no_log(tmp_path):
-    with pytest.raises(UsageError, match=f'{tmp_path} holds no train_'):
+    with pytest.raises(UsageError, match=f'{tmp_path} has no train_'):
         read_curves(str(tmp_path))
     assert read_validations(str(tmp_path)) == {}

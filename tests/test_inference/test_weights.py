@@ -87,9 +87,9 @@ def test_files_without_description_or_parameters(tmp_path, make_weights, blur_ne
             'params': {
                 'a': 1
             }
-    }, 'no tensors by name'), ({
+    }, 'is not a state dict'), ({
             'params': {}
-    }, 'no tensors by name')):
+    }, 'is not a state dict')):
         torch.save(content, path)
         with pytest.raises(UsageError, match=message):
             load_network(path)
@@ -231,7 +231,7 @@ def test_parameters_that_are_not_finite_are_refused(make_weights):
     }, r'within \[1, 100\]'),
     ({
         'sigmas': [0, 75]
-    }, 'near: sigma'),
+    }, 'closest match: sigma'),
     ({
         'sigma': 75
     }, 'lowest, highest'),
@@ -290,7 +290,7 @@ def test_packaged_names(monkeypatch, tmp_path, make_weights):
         os.link(make_weights(), folder / name)
     assert list(packaged_weights()) == ['memnet_denoise', 'memnet_sr']
     assert find_weights('memnet_denoise') == str(folder / 'memnet_denoise.pth')
-    with pytest.raises(UsageError, match=r'memnet_denoise, memnet_sr; near: memnet_denoise') as error:
+    with pytest.raises(UsageError, match=r'memnet_denoise, memnet_sr; closest match: memnet_denoise') as error:
         find_weights('memnet_denoize')
     assert '\n' not in str(error.value)
 

@@ -63,7 +63,7 @@ def test_memnet_multi_supervision():
 
 def test_refuses():
     outputs, target = values()
-    with pytest.raises(ValueError, match='2 output_weights for 3 outputs'):
+    with pytest.raises(ValueError, match='2 items, but the network returns 3 outputs'):
         make(output_weights=[1, 1])(outputs, target)
     with pytest.raises(ValueError, match='losses'):
         make(losses=[])

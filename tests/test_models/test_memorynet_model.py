@@ -201,12 +201,12 @@ def test_failures_are_told_once(tmp_path, caplog):
     model = model_of(tmp_path)
     for module in model.net_g.modules():
         if isinstance(module, HierarchicalMemory):
-            module.log_temperature.data.fill_(5.)  # all but uniform
+            module.log_temperature.data.fill_(5.)  # nearly uniform
     with caplog.at_level('WARNING', logger='basicsr'):
         for k in range(2):
             model.optimize_parameters(k + 1)
             model.get_current_log()
-    assert len([r for r in caplog.records if 'all but uniform' in r.message]) == 1, [r.message for r in caplog.records]
+    assert len([r for r in caplog.records if 'nearly uniform' in r.message]) == 1, [r.message for r in caplog.records]
 
 
 def test_constant_reads_are_told(tmp_path, caplog):
@@ -281,7 +281,7 @@ def test_the_memory_can_learn_faster(tmp_path):
 
 @pytest.mark.parametrize('change, message', [
     (dict(network=dict(NETWORK, type='MemoryNetControl', frozen=True), memory_lr_mult=2),
-     'no memory that is trained'),
+     'no trainable memory'),
     (dict(network=dict(type='MSRResNet', num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=2)),
      'MSRResNet has no method reconstruct'),
     (dict(optim_c=None), 'optim_c is missing'),

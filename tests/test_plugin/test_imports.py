@@ -76,7 +76,7 @@ def test_unregistered_names_mention_imports(capsys, tmp_path):
     (tmp_path / 'a.yml').write_text(yaml.safe_dump({**BASE, 'network_g': {'type': 'MyNet'}}))
     assert main(['options', 'check', 'a.yml']) == 2
     line, = capsys.readouterr().err.splitlines()
-    assert "no 'MyNet' is registered" in line and line.endswith('; `imports:` names the modules of your own classes')
+    assert "'MyNet' is not registered" in line and line.endswith('; `imports:` names the modules of your own classes')
 
 
 @pytest.mark.parametrize('model, changes', [

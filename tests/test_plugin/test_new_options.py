@@ -114,13 +114,13 @@ def test_check_command(folders, capsys, tmp_path):
     capsys.readouterr()
     assert main(['options', 'check', '--here', 'a.yml', 'b.yml', 'c.yml']) == 2
     out, err = capsys.readouterr()
-    assert out.splitlines() == ['a.yml: fine', 'c.yml: names nothing of memnet_basicsr; not checked']
+    assert out.splitlines() == ['a.yml: OK', 'c.yml: skipped, uses no class of memnet_basicsr']
     assert len(err.splitlines()) == 3 and all(v.startswith('b.yml:') for v in err.splitlines())
     assert main(['options', 'check', 'd.yml']) == 2
     code = ('import sys; from memnet_basicsr.plugin.command import main\n'
             'sys.exit(main(["options", "check", "--import", "user_module", "d.yml"]))')
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-    assert result.returncode == 0 and result.stdout.endswith('d.yml: fine\n'), result.stderr
+    assert result.returncode == 0 and result.stdout.endswith('d.yml: OK\n'), result.stderr
     assert main(['options', 'check', '--import', 'no_such_module', 'a.yml']) == 2
     assert main(['options', 'schema', '-o', 'own.json']) == 0
     assert json.loads((folders / 'own.json').read_text()).keys() == json.loads(SCHEMA.read_text()).keys()

@@ -74,7 +74,7 @@ def test_all_mistakes_at_once_in_the_order_of_the_file(lines):
                            'val': {**BASE['val'], 'save_img': 1}}, sort_keys=False)  # yapf: disable
     found = lines(text)
     assert [v.split(': ', 1)[1] for v in found] == [
-        'scale: 0 is not a whole number >= 1', "train: total_iter: 'x' is not a whole number >= 1",
+        'scale: 0 is not an integer >= 1', "train: total_iter: 'x' is not an integer >= 1",
         'train: tile: unknown option; belongs in `val:`', 'val: save_img: 1 is not true or false'
     ]
     assert [int(v.split(':')[0]) for v in found] == sorted(int(v.split(':')[0]) for v in found)
@@ -171,7 +171,7 @@ def test_subclass_of_a_model_adds_options(lines, registered):
     assert 'tv_weight: unknown option' in lines(text.replace('ModelWithTV', 'RestorationModel'))[0]
     assert "tv_weight: -1 is not a number >= 0" in lines(text.replace('tv_weight: 0.1', 'tv_weight: -1'))[0]
     assert 'tv_weight: needs fp32' in lines(text.replace('tv_weight: 0.1', 'tv_weight: 1\n  precision: fp16'))[0]
-    assert 'near: tv_weight' in lines(text.replace('tv_weight: 0.1', 'tv_wait: 1'))[0]
+    assert 'closest match: tv_weight' in lines(text.replace('tv_weight: 0.1', 'tv_wait: 1'))[0]
     assert ModelWithTV.TrainOptions.read(yaml.safe_load(text)['train']).tv_weight == 0.1
 
 
@@ -194,10 +194,10 @@ def test_subclass_of_a_data_set_adds_options(lines, registered):
 
 def test_overrides(lines, tmp_path):
     assert lines(TEXT, force=['train:total_iter=10', 'datasets:train:sigma=[10, 20]']) == []
-    assert 'total_iter: 21 lies beyond' in lines(TEXT, force=['train:total_iter=21'])[0]
+    assert 'total_iter: 21 exceeds' in lines(TEXT, force=['train:total_iter=21'])[0]
     code = f'[open("{tmp_path}/gone", "w")]'
     for entry, wanted in (('train', 'write block:key=value'), ('train:a=1=2', 'write block:key=value'),
-                          ('trian:total_iter=2', 'has no block `trian:`; near: train'),
+                          ('trian:total_iter=2', 'has no block `trian:`; closest match: train'),
                           (f'train:total_iter={code}'.replace('=', '=', 1), 'is not a plain value'),
                           ('x"];import os;opt["y=1', 'write block:key=value')):  # yapf: disable
         assert wanted in lines(TEXT, force=[entry])[0], entry
@@ -234,7 +234,7 @@ def test_block_reads_its_own_options_and_names_wrong_ones():
     some = Some.read({'size': 5e0, 'other': 1})
     assert (some.size, some.names, some.given()) == (5, None, {'size': 5}) and isinstance(some.size, int)
     with pytest.raises(
-            UsageError, match=r"^val: size: 0 is not a whole number >= 1; names: 'a' is not a list of text or ~$"):
+            UsageError, match=r"^val: size: 0 is not an integer >= 1; names: 'a' is not a list of strings or ~$"):
         Some.read({'size': 0, 'names': 'a'}, 'val')
     with pytest.raises(ValueError, match='frozen'):
         some.size = 4

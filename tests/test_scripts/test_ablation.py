@@ -69,7 +69,7 @@ def test_interrupt_and_continue(call, work, capsys):
 
 
 @pytest.mark.parametrize('more, message', [
-    (('--variants', 'small2'), '--variants small2: does not exist; near: small'),
+    (('--variants', 'small2'), '--variants small2: does not exist; closest match: small'),
     (('--seeds', '0'), '--seeds 0: must be at least 1'),
     (('--overwrite', '--jobs', '0'), '--jobs 0'),
 ])  # yapf: disable

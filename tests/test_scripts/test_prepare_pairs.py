@@ -167,8 +167,8 @@ def test_expected_counts_are_the_published_ones():
 
 
 @pytest.mark.parametrize('fault, words', [
-    ('lq missing', r'1_clean\.png \(gt\) has no partner of kind lq'),
-    ('gt missing', r'1_rain\.png \(lq\) has no partner of kind gt'),
+    ('lq missing', r'1_clean\.png \(gt\) has no matching lq image'),
+    ('gt missing', r'1_rain\.png \(lq\) has no matching gt image'),
     ('size', 'differ in size'),
     ('damaged', r'1_rain\.png cannot be read'),
     ('no folder', 'train or test_a or test_b'),

@@ -90,7 +90,8 @@ def find_baseline(rows, name):
     """
     found = [r for r in rows if r.label == name] or [r for r in rows if r.label.endswith(f'_{name}')]
     if len(found) != 1:
-        raise UsageError(f"baseline '{name}': matches {len(found)} variants of {', '.join(r.label for r in rows)}")
+        raise UsageError(f"--baseline {name}: matches {len(found)} variants; use one of "
+                         f"{', '.join(r.label for r in rows)}")
     return found[0]
 
 

@@ -54,7 +54,8 @@ def test_incomparable_variants_are_refused(write):
 
 
 @pytest.mark.parametrize('variants, message', [
-    (dict(a=dict(network_g=dict(num_feet=None))), 'num_feet: does not exist and cannot be removed; near: num_feat'),
+    (dict(a=dict(network_g=dict(num_feet=None))),
+     'num_feet: does not exist and cannot be removed; closest match: num_feat'),
     (dict(a=dict(like='b'), b=None), 'no earlier variant b'),
     ([1], 'must hold only option_file: and variants:'),
 ])  # yapf: disable

@@ -66,7 +66,7 @@ def test_drawing():
 
 def test_errors():
     net = ARCH_REGISTRY.get('EDSR')(**{k: v for k, v in EDSR.items() if k != 'type'})
-    with pytest.raises(UsageError, match=r'layer conv_frist: EDSR has no submodule .*near: conv_first'):
+    with pytest.raises(UsageError, match=r'layer conv_frist: EDSR has no submodule .*closest match: conv_first'):
         layer_features(net, torch.rand(3, 8, 8), 'conv_frist')
     memory_net = MemoryNet(num_feat=4, scale_unetfeats=2, scale_orsnetfeats=2, num_cab=1)
     with pytest.raises(UsageError, match='layer memory: is not called or does not output a feature map'):
