@@ -184,8 +184,8 @@ def build(backbone):
     name = arguments.pop('type')
     if name not in ARCH_REGISTRY:
         near = difflib.get_close_matches(str(name), ARCH_REGISTRY.keys(), n=3, cutoff=0.5)
-        raise ValueError(f'MemoryAugmented: backbone: no network {name} is registered'
-                         f'{"; near: " if near else ""}{", ".join(near)}')
+        raise ValueError(f'MemoryAugmented: backbone: {name} is not registered'
+                         f'{"; closest match: " if near else ""}{", ".join(near)}')
     return ARCH_REGISTRY.get(name)(**arguments)
 
 

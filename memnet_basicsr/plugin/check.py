@@ -300,8 +300,8 @@ class _Check:
             self.fault(place, 'is missing')
         elif lookup(known, name) is None:
             names = [v.removesuffix('_basicsr') for v, _ in known]
-            self.fault(place, f'{shown(name)} is not registered{near(name, names)}; list the modules of your own classes '
-                       'in `imports:`')  # yapf: disable
+            self.fault(place, f'{shown(name)} is not registered{near(name, names)}; list the modules of your own '
+                       'classes in `imports:`')  # yapf: disable
         return lookup(known, name)
 
     def _network(self, key, block):
@@ -336,7 +336,7 @@ class _Check:
                     self._takes_outputs(cls, block)
 
     def _takes_outputs(self, cls, block):
-        """A loss that takes one output cannot train a network that gives all supervised ones."""
+        """A loss that takes one output cannot train a network that returns several."""
         network = self.opt.get('network_g')
         if not self._supervises_all(network):
             return

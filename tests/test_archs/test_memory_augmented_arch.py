@@ -97,7 +97,7 @@ def test_wrong_names_list_near_ones():
     backbone = BACKBONES['EDSR'][0]
     with pytest.raises(ValueError, match=r"no submodule 'bodi.0'; closest match: body.0"):
         build_network(dict(type='MemoryAugmented', backbone=backbone, insert_after='bodi.0'))
-    with pytest.raises(ValueError, match=r'backbone: no network EDRS is registered; near: .*EDSR'):
+    with pytest.raises(ValueError, match=r'backbone: EDRS is not registered; closest match: .*EDSR'):
         build_network(dict(type='MemoryAugmented', backbone=dict(backbone, type='EDRS'), insert_after='body.0'))
 
 

@@ -76,7 +76,7 @@ def test_unregistered_names_mention_imports(capsys, tmp_path):
     (tmp_path / 'a.yml').write_text(yaml.safe_dump({**BASE, 'network_g': {'type': 'MyNet'}}))
     assert main(['options', 'check', 'a.yml']) == 2
     line, = capsys.readouterr().err.splitlines()
-    assert "'MyNet' is not registered" in line and line.endswith('; `imports:` names the modules of your own classes')
+    assert "'MyNet' is not registered" in line and line.endswith('; list the modules of your own classes in `imports:`')
 
 
 @pytest.mark.parametrize('model, changes', [
@@ -92,4 +92,4 @@ def test_one_output_for_models_of_basicsr(capsys, tmp_path, model, changes):
                'network_g': {**network, 'supervise': supervise}}  # yapf: disable
         (tmp_path / 'a.yml').write_text(yaml.safe_dump(opt, sort_keys=False))
         main(['options', 'check', 'a.yml'])
-        assert ('gives all supervised ones in training; write supervise: final' in capsys.readouterr().err) == wanted
+        assert ('returns several in training; set supervise: final' in capsys.readouterr().err) == wanted
