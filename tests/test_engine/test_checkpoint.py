@@ -125,7 +125,7 @@ def test_flipped_bytes_are_found(tmp_path):
     start = content.index(np.arange(3, dtype=np.float32).tobytes())
     with open(path, 'wb') as f:
         f.write(content[:start] + b'\1' + content[start + 1:])
-    with pytest.raises(UsageError, match=r'is damaged: the checksum of .*/data/0 does not match'):
+    with pytest.raises(UsageError, match=r'is damaged: record .*/data/0 fails its checksum'):
         checkpoint.load(path)
 
 

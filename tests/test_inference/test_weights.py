@@ -81,9 +81,9 @@ def test_files_without_description_or_parameters(tmp_path, make_weights, blur_ne
     torch.save([1, 2], path)
     with pytest.raises(UsageError, match='holds a list instead of a dictionary'):
         load_network(path)
-    for content, message in (({}, 'has no params_ema or params .it has nothing'), ({
+    for content, message in (({}, 'has no params_ema or params; its keys: none'), ({
             'state_dict': 1
-    }, 'it has state_dict'), ({
+    }, 'its keys: state_dict'), ({
             'params': {
                 'a': 1
             }

@@ -217,7 +217,7 @@ def test_constant_reads_are_told(tmp_path, caplog):
         model.optimize_parameters(1)
         log = model.get_current_log()
     assert log['information_part'] == pytest.approx(0, abs=1e-4)
-    assert 'no more than a bias' in caplog.text
+    assert 'acts as a bias' in caplog.text
 
 
 def test_memory_of_another_training(tmp_path):
