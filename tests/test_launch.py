@@ -413,7 +413,7 @@ def test_stock_model_executes_nothing(pipeline, options, images, tmp_path, monke
     options['path']['pretrain_network_g'] = str(tmp_path / 'net.pth')
     for content, reason in (({'params': Code()}, 'cannot be loaded safely'), ([1], 'holds a list'),
                             ({}, 'has no params'), ({'params': 1}, 'has no params'),
-                            ({'params': {}}, 'is not a state dict'),
+                            ({'params': {}}, 'params is not a state dict'),
                             ({'params': {'a': torch.ones(1)}}, 'does not fit EDSR'),
                             ({'params': {'a': torch.tensor(float('nan'))}}, 'a holds NaN')):  # yapf: disable
         torch.save(content, tmp_path / 'net.pth')
