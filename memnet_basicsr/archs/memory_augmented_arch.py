@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..registry import ARCH_REGISTRY
+from .memory_designs import DESIGNS
 from .memory_util import HierarchicalMemory, MemoryInsertion, recalling
 
 
@@ -26,7 +27,9 @@ class MemoryAugmented(nn.Module):
             image or frames (N, T, C, H, W).
         insert_after (list[str] | str): Names of submodules as in ``named_modules``, or shell patterns that match
             between dots (``body.*`` matches body.0, body.1, ..., but not body.0.conv1).
-        memory (dict | None): Arguments of HierarchicalMemory, and ``centred`` of MemoryInsertion. Default: None.
+        memory (dict | None): ``type`` and arguments of the memory: 'hierarchical' (HierarchicalMemory, and ``centred``
+            of MemoryInsertion), or 'degradation', 'dictionary' or 'centers' (memory_designs.py), to which the next
+            four arguments do not apply. Default: None, a HierarchicalMemory.
         level (str | list[str]): Level to read from, or one per insertion in the order of the network's modules; the
             last item applies to all remaining insertions. Default: 'part'.
         chained (bool): Whether to chain reads up to the level, see :meth:`HierarchicalMemory.read`. Default: False.
@@ -58,14 +61,20 @@ class MemoryAugmented(nn.Module):
         modules = dict(self.backbone.named_modules())
         levels = [level] if isinstance(level, str) else list(level)
         memory = dict(memory or {})
-        centred = memory.pop('centred', False)
-        self.memory = HierarchicalMemory(**memory)
+        kind, centred = memory.pop('type', 'hierarchical'), memory.pop('centred', False)
+        if kind not in ('hierarchical', *DESIGNS):
+            raise ValueError(f"MemoryAugmented: memory: type must be hierarchical, {', '.join(DESIGNS)}, not {kind!r}.")
+        if kind in DESIGNS and (level != 'part' or chained or replace or reconstruction or centred):
+            raise ValueError('MemoryAugmented: level, chained, replace, reconstruction and centred need memory: type: '
+                             'hierarchical.')
+        bank, place = DESIGNS.get(kind, (HierarchicalMemory, None))
+        self.memory = bank(**memory)
         self.insertions = nn.ModuleDict()
         levels += levels[-1:] * len(names)  # the last one for all others
         for name, own_level in zip(names, levels):
             key = name.replace('.', '_')
             num_feat, dim = features[name]
-            self.insertions[key] = MemoryInsertion(
+            self.insertions[key] = place(num_feat, self.memory.num_feat) if place else MemoryInsertion(
                 num_feat, self.memory.num_feat, own_level, chained, replace, recall=reconstruction, centred=centred)
             modules[name].register_forward_hook(_Insertion(self, key, dim))
         # Read by the inference path for padding. BasicSR's transformers have it only in their arguments.
@@ -77,6 +86,8 @@ class MemoryAugmented(nn.Module):
 
     def forward(self, x):
         """Same as the forward pass of the backbone."""
+        if hasattr(self.memory, 'observe'):
+            self.memory.observe(x)
         return self.backbone(x)
 
     def reconstruct(self, x):
@@ -94,7 +105,8 @@ class MemoryAugmented(nn.Module):
         Raises:
             ValueError: If built with neither ``reconstruction`` nor ``replace``.
         """
-        if not any(v.replace or v.proj_recall is not None for v in self.insertions.values()):
+        insertions = self.insertions.values()
+        if not any(getattr(v, 'replace', False) or getattr(v, 'proj_recall', None) is not None for v in insertions):
             raise ValueError("MemoryAugmented: set 'reconstruction: true' in network_g to reconstruct from the memory")
         if self.scale > 1:
             images = x.flatten(0, -4)  # frames too
