@@ -1,7 +1,4 @@
-"""Blocks and stages of MPRNet (https://arxiv.org/abs/2102.02808), on which MemoryNet builds.
-
-Written from the paper's figures, with the published parameter names, so that published weights load.
-"""
+"""Blocks and stages of MPRNet (https://arxiv.org/abs/2102.02808), from its figures, with its parameter names."""
 import torch
 from torch import nn as nn
 from torch.nn import functional as F

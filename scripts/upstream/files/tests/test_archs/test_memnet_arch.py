@@ -24,6 +24,7 @@ def test_memnet(kwargs):
     """Test arch: MemNet."""
 
     # model init and forward
+    torch.manual_seed(0)
     net = MemNet(num_feat=4, num_block=2, num_recursion=2, **kwargs)
     img = torch.rand((2, kwargs.get('num_in_ch', 1), 11, 7), dtype=torch.float32)
     output = net(img)

@@ -11,6 +11,7 @@ SMALL = dict(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1, redu
 def test_hierarchical_memory():
     """Test HierarchicalMemory: prototypes of each level, and reads against the formula."""
 
+    torch.manual_seed(0)
     memory = HierarchicalMemory(num_feat=4, num_class=3, num_instance=2, num_part=5, threshold=0.1)
     assert [len(memory.prototypes(v)) for v in LEVELS] == [30, 6, 3]
     feat = torch.randn(7, 4)
