@@ -90,13 +90,14 @@ if __name__ == '__main__':
             'onnxruntime': ['onnx', 'onnxruntime'],
             'openvino': ['onnx', 'openvino'],
             'spandrel': ['spandrel>=0.4'],
+            'hub': ['huggingface_hub'],
             'analysis': ['scikit-learn'],  # t-SNE
             # scripts/compare_restorers.py; bm3d is for non-commercial use
             'compare': ['bm3d', 'tabulate'],
             # scikit-image: images of the demo and independent checks of metrics
             'tests': [
                 'pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'openvino', 'tabulate', 'jsonschema',
-                'spandrel'
+                'spandrel', 'huggingface_hub'
             ],
             'dev': ['ruff', 'yapf', 'isort', 'codespell', 'flake8'],
         },

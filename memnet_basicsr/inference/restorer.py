@@ -18,7 +18,7 @@ def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=Fal
 
     Args:
         source (str): Bundled name (see :func:`bundled_networks`), path of a ``.pth`` or ``.safetensors`` file with a
-            description, or http(s) address.
+            description, http(s) address, or ``hub:owner/name`` on the Hugging Face Hub.
         device (str | torch.device | None): Device; None selects the GPU if there is one. Default: None.
         precision (str): 'fp32', 'bf16' or 'fp16'. Default: 'fp32'.
         tile (int | None): Side of the tiles in pixels, for images too large for the memory. Default: None.

@@ -19,6 +19,8 @@ from .download import download
 
 SUFFIXES = ('.safetensors', '.pth')
 PACKAGED = FOLDER
+# weights in a repository of the Hugging Face Hub, see hub.py
+HUB_FILE = 'model.safetensors'
 
 
 def packaged_weights():
@@ -36,8 +38,9 @@ def find_weights(source):
     """Find a weights file.
 
     Args:
-        source (str): Path of a ``.pth`` or ``.safetensors`` file, name of bundled weights (see
-            :func:`packaged_weights`), or an http(s) address, which is downloaded once into torch's hub cache.
+        source (str): Path of a ``.pth`` or ``.safetensors`` file, folder of :func:`save_pretrained`, name of bundled
+            weights (see :func:`packaged_weights`), an http(s) address, which is downloaded once into torch's hub cache,
+            or ``hub:owner/name[@revision]`` on the Hugging Face Hub.
 
     Returns:
         str: Path.
@@ -48,9 +51,14 @@ def find_weights(source):
     source = os.fspath(source)
     if re.match(r'https?://', source):
         return download(source, _check_readable)
+    if source.startswith('hub:'):
+        from .hub import hub_weights  # which imports this module
+        return hub_weights(source[len('hub:'):])
     packaged = packaged_weights()
     if osp.isfile(source):
         return source
+    if osp.isfile(osp.join(source, HUB_FILE)):
+        return osp.join(source, HUB_FILE)
     if source in packaged:
         return packaged[source]
     raise UsageError(f'weights {source}: neither a file nor bundled weights; bundled are: '
