@@ -14,7 +14,7 @@ demo: setup
 test: setup
 	@$(BIN)/python -m pytest --durations=15
 
-# some 600 faults (kills, disks, damaged and malicious files, servers): 20 minutes on one core
+# some 550 faults (kills, disks, damaged and malicious files, servers): 20 minutes on one core
 campaign: setup
 	@$(BIN)/python -m tests.campaign
 

@@ -10,6 +10,11 @@ from os import path as osp
 from ..atomic_file import replacing
 from ..errors import UsageError, first_line
 
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bool,
+           torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # yapf: disable
+# entries of a file that may share memory, such as the units of a recursion
+_MOST_SHARED = 100
+
 
 def save_whole(obj, path):
     """Save with torch.save, atomically: write a temporary file, sync it to disk, and rename it.
@@ -76,11 +81,13 @@ def load(path):
 
 
 def _check_archive(path):
-    """Refuse damaged zip archives.
+    """Refuse damaged zip archives, and records that grow when they are read.
 
     torch does not verify the checksums itself, and reads nothing from a record with the attribute of a folder.
     """
     with zipfile.ZipFile(path) as archive:
+        if any(v.compress_type != zipfile.ZIP_STORED for v in archive.infolist()):
+            raise UsageError(f'checkpoint {path} holds compressed records, which torch.save does not write; unpack it')
         folders = [v.filename for v in archive.infolist() if v.external_attr & 0x10]
         wrong = archive.testzip() or next(iter(folders), None)
     if wrong is not None:
@@ -100,7 +107,7 @@ def parameters_of(content, path, param_key=None):
         dict[str, Tensor]: Parameters and buffers by name.
 
     Raises:
-        UsageError: If there are none under this key, or they are not tensors by name.
+        UsageError: If there are none under this key, or they are not plain tensors by name.
     """
     keys = ('params_ema', 'params') if param_key is None else (param_key, )
     params = next((content[key] for key in keys if key in content), None)
@@ -108,7 +115,20 @@ def parameters_of(content, path, param_key=None):
         raise UsageError(f'checkpoint {path} has no {" or ".join(keys)}; its keys: {few(content) or "none"}')
     if not params or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in params.items()):
         raise UsageError(f'checkpoint {path}: {" or ".join(keys)} is not a state dict (name -> tensor)')
+    wrong = next((k for k, v in params.items() if not _is_plain(v)), None)
+    if wrong is not None:
+        raise UsageError(
+            f'checkpoint {path}: {wrong} is no plain tensor (sparse, quantized, without values); convert it')
+    storages = {v.untyped_storage().data_ptr(): v.untyped_storage().nbytes() for v in params.values()}
+    if sum(v.nbytes for v in params.values()) > _MOST_SHARED * sum(storages.values()):
+        raise UsageError(f'checkpoint {path}: its tensors are much larger than the file; save them without expand()')
     return {k.removeprefix('module.'): v for k, v in params.items()}
+
+
+def _is_plain(value):
+    """Whether a tensor is an array of numbers in memory; files may hold any other kind too."""
+    in_memory = value.device.type == 'cpu' and value.layout is torch.strided and not value.is_nested
+    return in_memory and value.dtype in _DTYPES
 
 
 def load_state(opt, path):

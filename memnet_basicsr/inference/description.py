@@ -17,7 +17,7 @@ KEYS = ('name', 'network_g', 'task', 'color', 'range', 'scale', 'upscaled_by', '
 # Networks of BasicSR that map one image to one image and open no files. Others, such as SpyNet, take paths.
 BASICSR_NETWORKS = ('EDSR', 'MSRResNet', 'RCAN', 'RIDNet', 'RRDBNet', 'SRVGGNetCompact', 'SwinIR')
 # Limits for descriptions, which may come from strangers
-MAX_DEPTH, MAX_VALUES, MAX_TEXT, MAX_NUMBER = 6, 500, 10_000, 4096
+MAX_DEPTH, MAX_VALUES, MAX_TEXT, MAX_NUMBER = 6, 500, 10_000, 1024
 
 
 def describe(opt, task, scale=None, color=None, local_statistics=None, metrics=None, note=None, valid_range=None):

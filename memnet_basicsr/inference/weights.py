@@ -7,7 +7,8 @@ import os
 import re
 import torch
 from os import path as osp
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.modules.module import (register_module_buffer_registration_hook,
+                                     register_module_parameter_registration_hook)
 
 from ..atomic_file import write_atomically
 from ..engine.checkpoint import check_finite, check_fits, load, parameters_of
@@ -79,6 +80,7 @@ def read_weights(path):
     """
     if path.endswith('.safetensors'):
         params, description = _read_safetensors(path)
+        params = parameters_of({'params': params}, path)
     else:
         content = load(path)
         params, description = parameters_of(content, path), content.get(KEY)
@@ -222,11 +224,10 @@ def _size_limit(params, where):
             raise UsageError(f'{where} does not fit the arguments in network_g, which make a network that is much '
                              'larger')
 
-    handle = register_module_parameter_registration_hook(count)
-    try:
+    with contextlib.ExitStack() as stack:
+        for register in (register_module_parameter_registration_hook, register_module_buffer_registration_hook):
+            stack.callback(register(count).remove)
         yield
-    finally:
-        handle.remove()
 
 
 def _check_readable(path):

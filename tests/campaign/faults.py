@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import time
 import torch
 from functools import cached_property
@@ -68,6 +69,7 @@ class Campaign:
     def __init__(self, root, seed=0, is_long=False):
         self.root, self.seed, self.is_long = root, seed, is_long
         self.server = ForkServer()
+        self.runs = {}
 
     def close(self):
         self.server.close()
@@ -100,6 +102,21 @@ class Campaign:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, number)
         return self.server.wait(pid, TIMEOUT)
+
+    def start_two(self, folder, log='log'):
+        """Start a training of two processes as torchrun does; returns their process ids."""
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            port = str(s.getsockname()[1])
+        env = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
+        return [self.server.start(folder, *RESUME, '--launcher', 'pytorch', log=f'{log}{rank}',
+                                  env={**env, 'RANK': rank, 'LOCAL_RANK': rank}) for rank in '01']  # yapf: disable
+
+    def run_two(self, folder, log):
+        """Run a training of two processes to its end."""
+        for rank, pid in enumerate(self.start_two(folder, log)):
+            code = self.server.wait(pid, TIMEOUT)
+            Result(code, (folder / f'{log}{rank}').read_text(errors='replace'), folder).check((0, ))
 
     def restore(self, folder, *args, weights=None, **more):
         """Run memnet-restore."""
@@ -134,14 +151,17 @@ class Campaign:
         close_lmdb(path)
         return path
 
-    def whole(self, name, **changes):
+    def whole(self, name, processes=1, **changes):
         """Folder of an uninterrupted run, and the seconds that it took."""
-        if (name, 'run') not in vars(self):
-            folder, start = self.folder(f'whole_{name}', 0), time.monotonic()
+        if (name, processes) not in self.runs:
+            folder, start = self.folder(f'whole_{name}', processes), time.monotonic()
             write_options(folder, options(**changes))
-            self.run(folder).check((0, ))
-            vars(self)[name, 'run'] = folder, time.monotonic() - start
-        return vars(self)[name, 'run']
+            if processes == 1:
+                self.run(folder).check((0, ))
+            else:
+                self.run_two(folder, 'log')
+            self.runs[name, processes] = folder, time.monotonic() - start
+        return self.runs[name, processes]
 
     def many(self, count):
         """A folder of that many images, for programs that can be killed in between."""

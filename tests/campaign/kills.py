@@ -1,7 +1,9 @@
 """Programs that are killed at random moments; the next run makes up for it."""
+import contextlib
 import os
 import shutil
 import signal
+import time
 from functools import partial
 
 from memnet_basicsr.data.lmdb_util import close_lmdb, lmdb_images
@@ -22,6 +24,11 @@ def faults(campaign):
         moments = [draw.random() for _ in range(draw.choice((1, 1, 1, 3)))]
         text = ', '.join(f'{v:.0%}' for v in moments)
         yield f'training ({variant}), {number.name} at {text} of its time', partial(training, variant, number, moments)
+    for i in range(12 if campaign.is_long else 0):
+        variant = 'plain' if i else 'workers'  # BasicSR starts workers of several processes anew, which takes long
+        victims, number, moment = draw.choice(((0, ), (1, ), (0, 1))), draw.choice(SIGNALS), draw.random()
+        yield (f'training of two processes ({variant}), {number.name} for {len(victims)} at {moment:.0%} of its time',
+               partial(two_processes, variant, victims, number, moment))  # yapf: disable
     for _ in range(10 if campaign.is_long else 1):
         moment = draw.random()
         yield f'memnet-restore, SIGKILL at {moment:.0%} of its time', partial(restoring, moment)
@@ -35,6 +42,26 @@ def training(variant, number, moments, campaign, folder):
     for moment in moments:
         campaign.kill(folder, moment * duration, *RESUME, number=number)
     campaign.run(folder, *RESUME, log='resumed').check((0, ))
+    assert_same_run(whole, folder, 18)
+
+
+def two_processes(variant, victims, number, moment, campaign, folder):
+    """As torchrun does, the other process is told to end when one was killed. Ends with the bits of a whole run."""
+    whole, duration = campaign.whole(variant, 2, **VARIANTS[variant])
+    write_options(folder, options(**VARIANTS[variant]))
+    pids = campaign.start_two(folder)
+    time.sleep(moment * duration)
+    for rank, pid in enumerate(pids):
+        with contextlib.suppress(ProcessLookupError):
+            if rank in victims:
+                os.killpg(pid, number)
+            elif number == signal.SIGKILL:
+                os.killpg(pid, signal.SIGTERM)
+    for pid in pids:
+        if campaign.server.wait(pid, 30) is None:  # torchrun's patience
+            os.killpg(pid, signal.SIGKILL)
+            campaign.server.wait(pid)
+    campaign.run_two(folder, 'resumed')
     assert_same_run(whole, folder, 18)
 
 

@@ -2,9 +2,11 @@ import json
 import numpy as np
 import os
 import pytest
+import safetensors.torch
 import socket
 import threading
 import torch
+import zipfile
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 
@@ -207,11 +209,50 @@ def test_descriptions_of_strangers(network, message):
 def test_networks_much_larger_than_their_parameters_are_not_built(make_weights):
     path = make_weights()
     content = torch.load(path, weights_only=True)
-    for network in ({'type': 'MemNet', 'num_feat': 4000}, {'type': 'MemNet', 'num_feat': 1, 'num_block': 4000}):
+    mask = {'type': 'SwinIR', 'embed_dim': 4, 'depths': [2], 'num_heads': [1], 'window_size': 8, 'img_size': 256}
+    for network in ({'type': 'MemNet', 'num_feat': 1000}, {'type': 'MemNet', 'num_feat': 1, 'num_block': 1000}, mask):
         content['memnet_basicsr']['network_g'] = network
         torch.save(content, path)
         with pytest.raises(UsageError, match='make a network that is much larger'):
             load_network(path)
+
+
+@pytest.mark.parametrize('change, message', [
+    (torch.Tensor.to_sparse, 'is no plain tensor'),
+    (lambda v: v.to('meta'), 'is no plain tensor'),
+    (lambda v: v.to(torch.float8_e4m3fn), 'is no plain tensor'),
+    (lambda v: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8), 'is no plain tensor'),
+    (lambda v: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), 'is no plain tensor'),
+    (lambda v: torch.zeros(1).expand(10**12), 'its tensors are much larger than the file'),
+])
+@pytest.mark.filterwarnings('ignore')
+def test_tensors_of_other_kinds_are_refused(make_weights, change, message):
+    path = make_weights()
+    content = torch.load(path, weights_only=True)
+    name = next(iter(content['params']))
+    content['params'][name] = change(content['params'][name])
+    torch.save(content, path)
+    with pytest.raises(UsageError, match=message):
+        load_network(path)
+
+
+def test_safetensors_of_other_types_are_refused(make_weights):
+    path = make_weights(suffix='.safetensors')
+    params, description = read_weights(path)
+    params = {k: v.to(torch.float8_e4m3fn) for k, v in params.items()}
+    safetensors.torch.save_file(params, path, {'memnet_basicsr': json.dumps(description)})
+    with pytest.raises(UsageError, match='is no plain tensor'):
+        load_network(path)
+
+
+def test_compressed_records_are_refused(make_weights, tmp_path):
+    """Ten megabytes can hold ten gigabytes of zeros."""
+    with zipfile.ZipFile(make_weights()) as source, \
+            zipfile.ZipFile(tmp_path / 'a.pth', 'w', zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(UsageError, match='holds compressed records'):
+        load_network(str(tmp_path / 'a.pth'))
 
 
 def test_parameters_that_are_not_finite_are_refused(make_weights):
