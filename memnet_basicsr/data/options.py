@@ -135,9 +135,10 @@ class NoisyImageOptions(DegradedImageOptions):
     range_key: ClassVar[str] = 'sigma_range'
 
     sigma: Level | list[Level] | None = option(
-        None, 'Standard deviation of the noise; a list is sampled uniformly in training.', unit='0..255')
-    sigma_range: list[Level] | None = option(None, 'Range [lowest, highest] to draw from uniformly, replaces `sigma`.',
-                                             unit='0..255', phase='train', min_length=2, max_length=2)  # yapf: disable
+        None, 'Standard deviation of the noise; a list is sampled uniformly in training.', unit='8-bit levels')
+    sigma_range: list[Level] | None = option(
+        None, 'Range [lowest, highest] to draw from uniformly, replaces `sigma`.', unit='8-bit levels', phase='train',
+        min_length=2, max_length=2)  # yapf: disable
     camera_prob: float = option(0, 'Probability of signal-dependent noise, as from a camera sensor.', ge=0, le=1)
     jpeg_prob: float = option(0, 'Probability of JPEG compression after the noise.', ge=0, le=1)
     jpeg_range: list[Quality] = option([60, 95], 'JPEG quality for `jpeg_prob`: lowest and highest.', min_length=2,
@@ -155,14 +156,12 @@ class JPEGImageOptions(DegradedImageOptions):
     range_key: ClassVar[str] = 'quality_range'
 
     color: Color = option('y', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (luminance in [16, 235]) or `rgb`.')
-    quality: Quality | list[Quality] | None = option(
-        None, 'JPEG quality; a list is sampled uniformly in training.', unit='1..100')
+    quality: Quality | list[Quality] | None = option(None, 'JPEG quality; a list is sampled uniformly in training.')
     quality_range: list[Quality] | None = option(
-        None, 'Range [lowest, highest] to draw from uniformly, replaces `quality`.', unit='1..100', phase='train',
+        None, 'Range [lowest, highest] to draw from uniformly, replaces `quality`.', phase='train',
         min_length=2, max_length=2)  # yapf: disable
     double_prob: float = option(0, 'Probability of a first JPEG compression, of quality 20 to 95.', ge=0, le=1)
     full_chroma_prob: float = option(0, 'Probability of 4:4:4 instead of 4:2:0 chroma (color images).', ge=0, le=1)
-    full_chroma_prob: float = option(0, 'Share of color samples with full chroma resolution (4:4:4).', ge=0, le=1)
 
 
 class BicubicImageOptions(DegradedImageOptions):
@@ -170,10 +169,9 @@ class BicubicImageOptions(DegradedImageOptions):
     level_key: ClassVar[str] = 'downscale'
 
     color: Color = option('y', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (luminance in [16, 235]) or `rgb`.')
-    downscale: Scale | list[Scale] | None = option(
-        None, 'Scale factor; a list is sampled uniformly in training.', unit='2..4')
+    downscale: Scale | list[Scale] | None = option(None, 'Scale factor; a list is sampled uniformly in training.')
     noise_prob: float = option(0, 'Probability of noise on the small image.', phase='train', ge=0, le=1)
-    noise_sigma: Level = option(10, 'Highest standard deviation of that noise; the lowest is 0.', unit='0..255',
+    noise_sigma: Level = option(10, 'Highest standard deviation of that noise; the lowest is 0.', unit='8-bit levels',
                                 phase='train')  # yapf: disable
     jpeg_prob: float = option(0, 'Probability of JPEG compression of the small image.', phase='train', ge=0, le=1)
     jpeg_range: list[Quality] = option([60, 95], 'JPEG quality for `jpeg_prob`: lowest and highest.', phase='train',

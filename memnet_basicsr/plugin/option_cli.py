@@ -41,13 +41,13 @@ def parse_args(argv):
     for action in (check, docs, schema):
         action.add_argument(
             '--import', dest='modules', action='append', default=[], metavar='MODULE',
-            help='import a module first, which registers your classes')  # yapf: disable
+            help='import this module first, so that your classes are registered')  # yapf: disable
 
     new = actions.add_parser('new', help='write an option file for your own images')
-    new.add_argument('--task', required=True, choices=TASKS, help='pairs: degraded and clean images of any kind')
-    new.add_argument('--clean', required=True, metavar='DIR', help='clean images')
-    new.add_argument('--degraded', metavar='DIR', help='degraded images of the same names (deblur, pairs)')
-    new.add_argument('--size', choices=('small', 'full'), default='small', help='of the network. Default: %(default)s')
+    new.add_argument('--task', required=True, choices=TASKS, help='pairs: any task with degraded and clean images')
+    new.add_argument('--clean', required=True, metavar='DIR', help='folder of clean images, at least 2')
+    new.add_argument('--degraded', metavar='DIR', help='folder of degraded images with the same names (deblur, pairs)')
+    new.add_argument('--size', choices=('small', 'full'), default='small', help='network size. Default: %(default)s')
     new.add_argument('-o', '--output', required=True, metavar='FILE', help='option file to write, such as my.yml')
     new.add_argument('--overwrite', action='store_true', help='replace an existing file')
     return parser.parse_args(argv)

@@ -12,6 +12,7 @@ from .strangers import is_ours
 
 _NOTES = ('unit', 'phase', 'needed', 'injected', 'on_resume', 'title')
 _TRAIN, _VAL = 'train', 'val'
+_KINDS = {'int': 'integer', 'float': 'number', 'str': 'string', 'bool': 'true/false', 'dict': 'block'}
 
 # ---- JSON Schema ----------------------------------------------------------------------------------------------------
 
@@ -97,6 +98,8 @@ def _clean(schema):
     if isinstance(schema, dict):
         found = {k: _clean(v) for k, v in schema.items() if k not in _NOTES or not isinstance(v, str | bool)}
         found.pop('discriminator', None)
+        if isinstance(found.get('description'), str):
+            found['description'] = _plain(found['description'].split('\n')[0])
         return found
     return [_clean(v) for v in schema] if isinstance(schema, list) else schema
 
@@ -143,7 +146,7 @@ def _arguments(found, given=(), common=None):
         elif name not in given:
             properties[name] = _kind(p.default)
             if name in meanings:
-                properties[name]['description'] = meanings[name]
+                properties[name]['description'] = meanings[name][1]
             if p.default is p.empty:
                 required.append(name)
     if common:
@@ -161,18 +164,31 @@ def _kind(default):
 
 
 def argument_texts(found):
-    """Documentation of arguments: the first sentence of each line below ``Args:``.
+    """Read the documentation of arguments below ``Args:``.
 
     Args:
         found (type | Callable): Class or function.
 
     Returns:
-        dict[str, str]: Argument -> one line.
+        dict[str, tuple[str, str]]: Argument -> type, as a user says it, and first sentence of its meaning.
     """
-    doc = inspect.getdoc(found) or ''
-    pattern = r'^    (\w+) \([^)]*\)[^:\n]*: (.*(?:\n     +\S.*)*)'
-    texts = {name: ' '.join(text.split()) for name, text in re.findall(pattern, doc, re.MULTILINE)}
-    return {name: re.split(r'(?<=[.;]) (?=[A-Z])', text)[0] for name, text in texts.items()}
+    pattern = r'^    (\w+) \(([^)]*)\)[^:\n]*: (.*(?:\n     +\S.*)*)'
+    texts = {}
+    for name, kinds, text in re.findall(pattern, inspect.getdoc(found) or '', re.MULTILINE):
+        first = re.split(r'(?<=[.;]) (?=[A-Z])', ' '.join(text.split()))[0].removesuffix(';')
+        texts[name] = _words_of(kinds), _plain(first.removesuffix('.') + '.')
+    return texts
+
+
+def _words_of(kinds):
+    """Types of a docstring, such as ``list[str] | None``, in words."""
+    kinds = re.sub(r'\[(\w+)[^]]*\]', lambda m: f' of {_KINDS.get(m[1], m[1])}s', kinds)
+    return ' or '.join(_KINDS.get(v, v) for v in kinds.split(' | ') if v != 'None' and '.' not in v)
+
+
+def _plain(text):
+    """Documentation without the roles of Sphinx."""
+    return re.sub(r':\w+:`~?([^`]*)`', r'`\1`', text).replace('``', '`')
 
 
 def _datasets(phase, defs, parts):
@@ -208,7 +224,8 @@ and names every mistake with its line. Editors with the YAML language server com
 line of an option file names the schema, for example
 `# yaml-language-server: $schema=../memnet_basicsr/options.schema.json`.
 
-A range such as `[0, 1)` includes 0 and excludes 1. **needed**: BasicSR reads the option without a default.
+A range such as `[0, 1)` includes 0 and excludes 1. A block holds further options. With the default `~`, an option is
+not set. **needed**: the option has no default.
 
 To add options of your own, subclass the option class of a model or dataset:
 
@@ -248,56 +265,79 @@ def docs_text():
                 ('`val:` of MemoryNetModel, also', memory.val, ours.val.model_fields),
                 ('`path:` of MemoryNetModel, also', memory.path, ours.path.model_fields),
                 ('`datasets:`, every dataset', LoaderOptions, ()),
-                ('`datasets:`, validation sets; else those of `val:` count', PerSetOptions, ())]  # yapf: disable
+                ('`datasets:`, validation sets (instead of `val:`)', PerSetOptions, ())]  # yapf: disable
     datasets = [cls for _, cls in sorted(registry.DATASET_REGISTRY) if is_ours(cls)]
     stock = [dict(iter(registry.DATASET_REGISTRY))[v] for v in ('PairedImageDataset', 'SingleImageDataset')]
-    sections += [(f'`datasets:`, {cls.__name__}', dataset_options(cls), ()) for cls in datasets + stock]
-    parts = [_HEAD]
-    for title, cls, known in sections:
-        parts.append(_table(title, cls, known))
+    sections += [(f'`datasets:`, {cls.__name__}', dataset_options(cls), (), cls) for cls in datasets + stock]
+    parts, shown = [_HEAD], set()
+    for section in sections:
+        parts.append(_table(shown, *section))
     for title, known in (('Networks', registry.ARCH_REGISTRY), ('Losses', registry.LOSS_REGISTRY)):
         parts += [_argument_table(f'{title}: {name}', found) for name, found in sorted(known) if is_ours(found)]
     parts.append(f'Of the models of BasicSR, {", ".join(PLAIN_MODELS)} are checked in full; of others only types and '
-                 'datasets. Option files that name nothing of this package are not checked.\n')  # yapf: disable
+                 'datasets. Option files that use no class of this package are not checked.\n')  # yapf: disable
     return '\n'.join(parts)
 
 
-def _table(title, cls, known=()):
+def _table(shown, title, cls, known=(), documented=None):
     rows, inner = [], []
     for key, field in cls.model_fields.items():
         notes = cls.extra(key)
         if key in known or notes.get('injected'):
             continue
         default = '' if field.is_required() else _yaml(field.default)
-        unit, phase, needed = notes.get('unit'), notes.get('phase'), notes.get('needed')
-        text = field.description + (f' Unit: {unit}.' if unit else '')
+        phase, needed, text = notes.get('phase'), notes.get('needed'), field.description
         if phase:
             text += f' {"Training" if phase == _TRAIN else "Validation"} sets only.'
         if field.is_required() or needed:
             default = '**needed**' if needed in (None, 'always') else f'**needed** to {needed}'
-        rows.append((f'`{key}`', cls.describe(key), default, text))
+        rows.append((f'`{key}`', *_kind_and_range(cls.describe(key)), notes.get('unit', ''), default, text))
         found = inner_blocks(field.annotation)
         for variant in found:
             kinds = words(variant.model_json_schema()['properties']['type']) if len(found) > 1 else ''
             inner.append((f'{title}, `{key}:` {kinds.removeprefix("one of ")}'.rstrip(), variant))
-    lines = [f'## {title}\n', '| option | value | default | meaning |', '|---|---|---|---|']
-    lines += [f'| {" | ".join(v.replace("|", chr(92) + "|") for v in row)} |' for row in rows]
-    text = '\n'.join(lines) + '\n'
-    return text + ''.join('\n' + _table(name, variant) for name, variant in inner)
+    text = _rows(title, documented, ('option', 'type', 'range', 'unit', 'default', 'meaning'), rows)
+    for name, variant in inner:
+        if variant not in shown:
+            shown.add(variant)
+            text += '\n' + _table(shown, name, variant)
+    return text
+
+
+def _kind_and_range(text):
+    """Split words such as 'an integer >= 1 or ~' into 'integer' and '>= 1'; the default shows whether ~ is allowed."""
+    text = text.removesuffix(' or ~')
+    if text.startswith('one of '):
+        return 'choice', text.removeprefix('one of ')
+    limit = r' (>=? \S+|<=? \S+|in [\[(][^])]*[])])'
+    limits = re.findall(limit, text)
+    kind = re.sub(r'\ban? ', '', re.sub(limit, '', text))
+    kind = kind.replace('true or false', 'true/false').replace('block of options', 'block')
+    return kind, limits[0].removeprefix('in ') if limits else ''
 
 
 def _argument_table(title, found):
-    meanings = argument_texts(found)
-    lines = [f'## {title}\n', '| argument | default | meaning |', '|---|---|---|']
+    meanings, rows = argument_texts(found), []
     for name, p in inspect.signature(found).parameters.items():
-        default = '**needed**' if p.default is p.empty else _yaml(p.default)
-        lines.append(f'| `{name}` | {default} | {meanings.get(name, "").replace("|", chr(92) + "|")} |')
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+            kind, text = meanings.get(name, ('', ''))
+            rows.append((f'`{name}`', kind, '**needed**' if p.default is p.empty else _yaml(p.default), text))
+    return _rows(title, found, ('argument', 'type', 'default', 'meaning'), rows)
+
+
+def _rows(title, documented, head, rows):
+    """Table below a title and the first sentence of a class."""
+    lines = [f'## {title}\n']
+    if documented and documented.__doc__:
+        lines.append(_plain(documented.__doc__.strip().split('\n')[0]) + '\n')
+    lines += [f'| {" | ".join(head)} |', '|---' * len(head) + '|']
+    lines += [f'| {" | ".join(v.replace("|", chr(92) + "|") for v in row)} |' for row in rows]
     return '\n'.join(lines) + '\n'
 
 
 def _yaml(value):
-    if value is None:
-        return '`~`'
+    if value in (None, ''):
+        return '`~`' if value is None else ''
     if isinstance(value, bool):
         return f'`{str(value).lower()}`'
     if isinstance(value, list | tuple):

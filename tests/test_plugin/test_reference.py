@@ -110,7 +110,14 @@ def test_argument_texts():
         Args:
             size (int): Side of the patch,
                 in pixels. More of it.
-            name (str): A name. Default: 'a'.
+            name (list[str] | None): See :meth:`read` of ``a``. Default: 'a'.
         """
 
-    assert argument_texts(function) == {'size': 'Side of the patch, in pixels.', 'name': 'A name.'}
+    assert argument_texts(function) == {'size': ('integer', 'Side of the patch, in pixels.'),
+                                        'name': ('list of strings', 'See `read` of `a`.')}  # yapf: disable
+
+
+def test_pages_hold_no_markup_of_python():
+    """Types as a user says them, no roles of Sphinx and no Python names for values."""
+    for text in ((ROOT / 'docs' / 'options.md').read_text().split('```')[2], SCHEMA.read_text()):
+        assert re.findall(r':\w+:`|``|Args:|\bkwargs\b|\| (?:int|float|str|bool|dict) \|', text) == []
