@@ -61,7 +61,7 @@ if __name__ == '__main__':
         python_requires='>=3.10',
         packages=find_packages(include=('memnet_basicsr', 'memnet_basicsr.*')),
         py_modules=[HOOK[:-len('.py')], '_memnet_basicsr_command'],
-        package_data={'memnet_basicsr': ['weights/*', 'options.schema.json']},
+        package_data={'memnet_basicsr': ['weights/*', 'options.schema.json', 'NOTICE']},
         cmdclass={'build_py': BuildWithAutoload},
         entry_points={
             'console_scripts':
