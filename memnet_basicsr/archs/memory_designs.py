@@ -106,7 +106,8 @@ class DegradationPlace(nn.Module):
 
     def __init__(self, num_in, memory_feat):
         super().__init__()
-        self.query = nn.Sequential(nn.Linear(2 * num_in + 4, memory_feat), nn.ReLU(), nn.Linear(memory_feat, memory_feat))
+        self.query = nn.Sequential(
+            nn.Linear(2 * num_in + 4, memory_feat), nn.ReLU(), nn.Linear(memory_feat, memory_feat))
         self.film = nn.Linear(memory_feat, 2 * num_in)
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
