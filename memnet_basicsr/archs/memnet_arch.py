@@ -92,9 +92,8 @@ class MemNet(nn.Module):
         super().__init__()
         if supervise not in ('all', 'final'):
             raise ValueError(f"supervise must be 'all' or 'final', but received {supervise!r}.")
-        sizes = dict(num_in_ch=num_in_ch, num_feat=num_feat, num_block=num_block, num_recursion=num_recursion,
-                     unshuffle=unshuffle)  # yapf: disable
-        for name, value in sizes.items():
+        sizes = dict(num_in_ch=num_in_ch, num_feat=num_feat, num_block=num_block, num_recursion=num_recursion)
+        for name, value in dict(sizes, unshuffle=unshuffle).items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f'{name} must be a positive integer, but received {value!r}.')
         self.multi_supervised, self.supervise, self.unshuffle = multi_supervised, supervise, unshuffle

@@ -84,9 +84,8 @@ class HierarchicalMemory(nn.Module):
                  temperature=0.1,
                  threshold=0.0025):
         super().__init__()
-        sizes = dict(num_feat=num_feat, num_class=num_class, num_instance=num_instance, num_part=num_part,
-                     temperature=temperature)  # yapf: disable
-        for name, value in sizes.items():
+        sizes = dict(num_feat=num_feat, num_class=num_class, num_instance=num_instance, num_part=num_part)
+        for name, value in dict(sizes, temperature=temperature).items():
             if value <= 0:
                 raise ValueError(f'{name} must be above 0, but received {value}.')
         self.num_feat, self.top = num_feat, check_level(top)
