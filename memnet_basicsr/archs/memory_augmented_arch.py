@@ -158,7 +158,7 @@ class MemoryAugmented(nn.Module):
         """The first input that the backbone takes, an image or frames, and its output."""
         kernel = next((p for p in self.backbone.parameters() if p.dim() in (4, 5)), torch.empty(1, 3))
         reasons = {}
-        for num_in_ch in dict.fromkeys((kernel.shape[1], 3)):
+        for num_in_ch in dict.fromkeys((kernel.shape[1], 3, 1)):
             for kind, frames in (('image', ()), ('frames', (num_frame, ))):
                 x = torch.zeros(1, *frames, num_in_ch, size, size)
                 try:

@@ -116,7 +116,7 @@ class DegradedImageDataset(data.Dataset):
 
     def _generator(self, key, level):
         """Generator for a validation image. NumPy guarantees that the stream of RandomState does not change."""
-        text = f'{key}|{float(level)}|{self.options.noise_seed}'
+        text = f'{key}|{level if isinstance(level, str) else float(level)}|{self.options.noise_seed}'
         return np.random.RandomState(np.frombuffer(hashlib.sha256(text.encode()).digest(), '<u4'))
 
     def _draw_level(self):

@@ -8,6 +8,7 @@ Level = Annotated[float, Field(ge=0)]
 Quality = Annotated[int, Field(ge=1, le=100)]
 Scale = Annotated[int, Field(ge=2, le=4)]
 Color = Literal['gray', 'y', 'rgb']
+Mixture = Literal['noise', 'jpeg', 'blur', 'blur+noise', 'blur+jpeg', 'noise+jpeg', 'blur+noise+jpeg']
 
 
 class IOBackendOptions(Block):
@@ -124,7 +125,7 @@ class DegradedImageOptions(ImageDatasetOptions):
         elif level is None or level == []:
             yield self.level_key, 'is missing; give a number or a list of numbers'
         elif isinstance(level, list) and len(level) > 1 and not self.training:
-            given = ', '.join(f'{v:g}' for v in level)
+            given = ', '.join(v if isinstance(v, str) else f'{v:g}' for v in level)
             yield self.level_key, (f'[{given}]: a validation set has one level; write one dataset per level (val_1, '
                                    'val_2, ...)')  # yapf: disable
 
@@ -162,6 +163,29 @@ class JPEGImageOptions(DegradedImageOptions):
         min_length=2, max_length=2)  # yapf: disable
     double_prob: float = option(0, 'Probability of a first JPEG compression, of quality 20 to 95.', ge=0, le=1)
     full_chroma_prob: float = option(0, 'Probability of 4:4:4 instead of 4:2:0 chroma (color images).', ge=0, le=1)
+
+
+class MixedImageOptions(DegradedImageOptions):
+    """Options of MixedImageDataset."""
+    level_key: ClassVar[str] = 'kinds'
+
+    color: Color = option('rgb', '`gray` (0.2989 R + 0.5870 G + 0.1140 B), `y` (luminance in [16, 235]) or `rgb`.')
+    kinds: Mixture | list[Mixture] | None = option(
+        None, 'Degradations, such as `noise` or `blur+noise+jpeg`; training draws one of a list for each sample.')
+    sigma_range: list[Level] = option([0, 50], 'Lowest and highest standard deviation of the noise.', unit='0..255',
+                                      min_length=2, max_length=2)  # yapf: disable
+    quality_range: list[Quality] = option([10, 90], 'Lowest and highest JPEG quality.', min_length=2, max_length=2)
+    blur_range: list[Level] = option([0.5, 2], 'Lowest and highest standard deviation of the Gaussian blur.',
+                                     unit='pixels', min_length=2, max_length=2)  # yapf: disable
+
+    def rules(self):
+        yield from super().rules()
+        for key in ('sigma_range', 'quality_range', 'blur_range'):
+            low, high = getattr(self, key)
+            if low > high:
+                yield key, f'[{low}, {high}] is not in ascending order; write [lowest, highest]'
+        if self.blur_range[0] <= 0:
+            yield 'blur_range', f'{self.blur_range}: the blur must be above 0; leave it out of `kinds` instead'
 
 
 class BicubicImageOptions(DegradedImageOptions):

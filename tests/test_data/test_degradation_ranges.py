@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import random
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from basicsr.data import build_dataset
 from basicsr.utils.matlab_functions import imresize
@@ -153,6 +154,9 @@ def test_compression_of_the_small_image_is_that_of_pillow(flat):
     ('NoisyImageDataset', dict(sigma=25, jpeg_range=[90, 60]), 'jpeg_range'),
     ('NoisyImageDataset', dict(sigma=25, gray_prob=0.5), 'gray_prob: needs color: rgb'),
     ('BicubicImageDataset', dict(downscale=2, jpeg_range=[90, 60]), 'jpeg_range'),
+    ('MixedImageDataset', dict(kinds='rain'), 'kinds'),
+    ('MixedImageDataset', dict(kinds='blur', blur_range=[2, 1]), 'blur_range'),
+    ('MixedImageDataset', dict(kinds=['blur', 'noise'], phase='val'), r'kinds: \[blur, noise\]: a validation set'),
     ('JPEGImageDataset', dict(quality_range=[0, 50]), r'quality_range: \[0, 50\] is not a list of 2 integers'),
     ('JPEGImageDataset', dict(quality_range=[5, 50.5]), r'quality_range: \[5, 50.5\] is not a list of 2 integers'),
 ])
@@ -164,3 +168,49 @@ def test_wrong_ranges(flat, kind, kwargs, words):
 def test_ranges_are_for_training(flat):
     with pytest.raises(UsageError, match='sigma_range: is supported in training sets only'):
         make(flat, phase='val', sigma_range=[0, 50])
+
+
+def test_mixture_of_degradations(tmp_path):
+    """Blur, noise and compression by other libraries, in this order; the strengths are uniform in their ranges."""
+    rng = np.random.default_rng(0)
+    img = rng.integers(0, 256, (24, 24, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    Image.fromarray(img).save(tmp_path / 'color.png')
+    ranges = dict(sigma_range=[20, 20], quality_range=[30, 30], blur_range=[1.5, 1.5], color='rgb')
+
+    def item(kind, phase='train', **kwargs):
+        dataset = make(tmp_path, 'MixedImageDataset', kinds=kind, phase=phase, **{**ranges, **kwargs})
+        lq, gt = draw(dataset, 1)[0]
+        return 255 * lq.transpose(1, 2, 0), 255 * gt.transpose(1, 2, 0)
+
+    lq, gt = item('blur')
+    blurred = np.stack([gaussian_filter(gt[..., c], 1.5, mode='mirror', radius=5) for c in range(3)], -1)
+    assert np.abs(lq - blurred).max() < 0.6  # rounding
+    lq, gt = item('noise', sigma_range=[5, 5])
+    assert (lq - gt)[(gt > 30) & (gt < 225)].std() == pytest.approx(np.hypot(5, 12**-0.5), rel=0.03)
+    lq, gt = item('jpeg')
+    buffer = io.BytesIO()
+    Image.fromarray(np.uint8(gt)).save(buffer, 'jpeg', quality=30)
+    assert np.abs(lq - np.array(Image.open(buffer), np.float32)).mean() < 1
+    # together: the sum of independent errors
+    blurred, lq = item('blur', color='gray')[0], item('blur+noise+jpeg', color='gray', quality_range=[100, 100])[0]
+    assert (lq - blurred)[(blurred > 70) & (blurred < 185)].std() == pytest.approx(20, rel=0.05)
+    values = [item('noise', 'val', sigma_range=[0, 50], noise_seed=s)[0].std() for s in (1, 1, 2)]
+    assert values[0] == values[1] != values[2]
+
+
+@pytest.mark.parametrize('kind', ['blur', 'jpeg', 'blur+jpeg'])
+def test_mixed_patch_is_a_part_of_the_whole_degraded_image(tmp_path, kind):
+    img = np.random.default_rng(0).integers(0, 256, (30, 34, 1), np.uint8).repeat(4, 0).repeat(4, 1)[..., 0]
+    Image.fromarray(img).save(tmp_path / 'gray.png')
+    ranges = dict(quality_range=[30, 30], blur_range=[1.5, 1.5], color='gray', kinds=kind)
+    whole = draw(make(tmp_path, 'MixedImageDataset', phase='val', **ranges), 1)[0]
+    windows = {gt.tobytes(): lq for lq, gt in draw(make(tmp_path, 'MixedImageDataset', gt_size=32, **ranges), 20)}
+    found = 0
+    for top in range(120 - 31):
+        for left in range(136 - 31):
+            part = np.s_[:, top:top + 32, left:left + 32]
+            lq = windows.get(np.ascontiguousarray(whole[1][part]).tobytes())
+            if lq is not None:
+                np.testing.assert_allclose(lq, whole[0][part], atol=1.1 / 255 if kind == 'blur+jpeg' else 1e-6)
+                found += 1
+    assert found == len(windows)

@@ -1,5 +1,6 @@
 import torch
 
+from ...archs.memory_augmented_arch import MemoryAugmented
 from ...archs.memorynet_arch import MemoryNet
 from ...registry import ARCH_REGISTRY
 
@@ -23,6 +24,37 @@ class MemoryNetControl(MemoryNet):
         if shuffled:
             for addressing in self.memory.addressing:
                 addressing.register_forward_hook(shuffle)
+
+
+@ARCH_REGISTRY.register()
+class MemoryAugmentedControl(MemoryAugmented):
+    """MemoryAugmented whose memory is disabled in a controlled way, for ablations.
+
+    Args:
+        frozen (bool): Whether the memory keeps its random start: neither gradients nor updates. Default: False.
+        shuffled (bool): Whether queries read what other queries of the batch address, see MemoryNetControl.
+            Default: False.
+        static (bool): Whether every query reads the mean of all slots. Default: False.
+        kwargs: Arguments of MemoryAugmented.
+    """
+
+    def __init__(self, frozen=False, shuffled=False, static=False, **kwargs):
+        super().__init__(**kwargs)
+        self.frozen = frozen
+        if frozen:
+            self.memory.requires_grad_(False)
+        addressing = self.memory.addressing
+        for module in addressing if isinstance(addressing, torch.nn.ModuleList) else [addressing]:
+            if shuffled:
+                module.register_forward_hook(shuffle)
+            if static:
+                module.register_forward_hook(lambda module, args, weight: torch.full_like(weight, 1 / weight.shape[1]))
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.frozen:
+            self.memory.training = False  # no updates; its scaler of the input goes on
+        return self
 
 
 def shuffle(module, args, weight):

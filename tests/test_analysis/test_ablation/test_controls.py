@@ -1,8 +1,9 @@
 """Controls of the memory ablation."""
 import numpy as np
+import pytest
 import torch
 
-from memnet_basicsr.analysis.ablation.controls import MemoryNetControl
+from memnet_basicsr.analysis.ablation.controls import MemoryAugmentedControl, MemoryNetControl
 from memnet_basicsr.archs.memorynet_arch import MemoryNet
 
 SMALL = dict(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1, memory_opt=dict(num_feat=6, num_class=3))
@@ -34,3 +35,35 @@ def test_checkpoints_are_those_of_memorynet():
     assert net.state_dict().keys() == plain.state_dict().keys()
     x = torch.rand(1, 3, 16, 16)
     assert all(torch.equal(a, b) for a, b in zip(net(x), plain(x)))
+
+
+def augmented(kind='degradation', **kwargs):
+    torch.manual_seed(0)
+    backbone = dict(
+        type='MemNet', num_in_ch=1, num_feat=8, num_block=2, num_recursion=1, unshuffle=2, supervise='final')
+    net = MemoryAugmentedControl(backbone=backbone, insert_after='memory_blocks.*', dry_size=16,
+                                 memory=dict(type=kind, num_feat=6, num_slot=4), **kwargs)  # yapf: disable
+    for name, p in net.insertions.named_parameters():
+        if 'film' in name or 'proj_out' in name:
+            torch.nn.init.normal_(p)
+    return net
+
+
+@pytest.mark.parametrize('kind', ['degradation', 'dictionary', 'centers'])
+def test_frozen_designs_stay(kind):
+    net = augmented(kind, frozen=True).train()
+    before = {k: v.clone() for k, v in net.memory.state_dict().items() if 'scaler' not in k}
+    net(torch.rand(2, 1, 16, 16)).square().mean().backward()
+    torch.optim.SGD(net.parameters(), 0.1).step()
+    after = net.memory.state_dict()
+    assert all(torch.equal(v, after[k]) for k, v in before.items())
+
+
+def test_static_and_shuffled_reads():
+    query = torch.randn(6, 6)
+    static = augmented(static=True).eval().memory
+    torch.testing.assert_close(static.read(query), static.values.mean(0).expand(6, 6))
+    shuffled, plain = augmented(shuffled=True).eval().memory, augmented().eval().memory
+    rows = [v.detach().numpy() for v in (shuffled.read(query), plain.read(query))]
+    assert not np.allclose(*rows)
+    np.testing.assert_allclose(*(v[np.lexsort(v.T)] for v in rows), rtol=1e-5)

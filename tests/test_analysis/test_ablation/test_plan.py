@@ -11,7 +11,7 @@ from memnet_basicsr.plugin.option_file import check_options
 
 FOLDER = Path(__file__).parents[3] / 'options' / 'ablation'
 PLANS = sorted(FOLDER.glob('memory_*.yml'))
-PAPER_PLANS = sorted(FOLDER.glob('paper_*.yml'))
+OTHER_PLANS = [*sorted(FOLDER.glob('paper_*.yml')), FOLDER / 'mixture.yml']
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_length_scales_schedules(tmp_path, monkeypatch):
     assert options_of_run(Variant('', 'a', lists), 0, 100)['train']['scheduler']['milestones'] == [50, 75]
 
 
-@pytest.mark.parametrize('path', [*PLANS, *PAPER_PLANS], ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', [*PLANS, *OTHER_PLANS], ids=lambda p: p.stem)
 def test_plans_of_the_repository_are_valid(path, tmp_path):
     variants = read_variants([str(path)])
     baseline = 'widened' if path in PLANS else 'backbone'
