@@ -140,11 +140,12 @@ class DeployBlock(nn.Module):
         for r, recursion in enumerate(self.recursions):
             h = recursion.graph(h)
             sources = sources + [h] * (self.short_term or r == len(self.recursions) - 1)
-        shares = (F.conv2d(
-            self.gate_norm.graph(memory, i),
-            weight.t()[:, :, None, None], None if i else self.gate_bias)
-                  for i, (memory, weight) in enumerate(zip(sources, self.gate_weight)))
-        return sum(shares, next(shares))
+        out = None
+        for i, memory in enumerate(sources):
+            weight = self.gate_weight[i].t()[:, :, None, None]  # not by iteration, which the exporter does not fold
+            share = F.conv2d(self.gate_norm.graph(memory, i), weight, None if i else self.gate_bias)
+            out = share if out is None else out + share
+        return out
 
 
 class MemNetDeploy(nn.Module):

@@ -12,8 +12,8 @@ from os import path as osp
 from torch import nn
 
 from ..atomic_file import write_atomically
-from ..errors import UsageError, first_line
-from .onnx_graph import TOLERANCE, to_onnx
+from ..errors import UsageError
+from .onnx_graph import TOLERANCE, Graph, to_onnx
 
 PRECISIONS = {'onnxruntime': ('fp32', ), 'openvino': ('fp32', 'bf16')}
 SIDE, REPETITIONS = 128, 3  # of the image by which backends are compared
@@ -55,9 +55,9 @@ class Engine(nn.Module):
         except ImportError:
             raise not_installed(self.backend) from None
         except Exception as error:  # the exceptions of the engines share no base class
-            reason = first_line(error)
-            raise UsageError(
-                f'backend {self.backend}: cannot run the network ({reason}); use --backend torch') from None
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]  # OpenVINO begins with its source
+            text = f'backend {self.backend}: cannot run the network ({reason}); use --backend torch'
+            raise UsageError(text) from None
 
 
 def not_installed(backend):
@@ -99,7 +99,7 @@ def select_backend(backend, net, network_opt, inference, device=None):
     Args:
         backend (str): 'torch', 'onnxruntime', 'openvino', or 'auto': the fastest that is installed, as measured on this
             machine once for each kind of network, and kept in a file below torch's hub folder.
-        net (nn.Module): Network in evaluation mode.
+        net (nn.Module | Graph): Network in evaluation mode, or an exported one, which torch does not run.
         network_opt (dict): Its ``network_g``.
         inference (Inference): How it is applied.
         device (str | torch.device | None): Device; None selects the GPU if there is one. Default: None.
@@ -110,8 +110,11 @@ def select_backend(backend, net, network_opt, inference, device=None):
     Raises:
         UsageError: If there is no such backend, or it cannot run the network.
     """
-    if backend == 'torch':
+    exported = isinstance(net, Graph)
+    if backend == 'torch' and not exported:
         return net, 'torch'
+    if backend == 'torch':
+        raise UsageError('backend torch: does not run exported networks; use --backend auto (or onnxruntime, openvino)')
     if backend not in ('auto', *PRECISIONS):
         raise UsageError(f"backend: '{backend}' is not known; use auto, torch, {' or '.join(PRECISIONS)}")
     device, reason = str(device or ('cuda' if torch.cuda.is_available() else 'cpu')), None
@@ -124,8 +127,12 @@ def select_backend(backend, net, network_opt, inference, device=None):
             raise UsageError(f'backend {backend}: {reason}; use --backend torch')
         if not is_installed(backend):
             raise not_installed(backend)
-        return Engine(backend, to_onnx(net, network_opt), inference.precision), backend
+        return _engine(backend, net, network_opt, inference), backend
     engines = [v for v, known in PRECISIONS.items() if inference.precision in known and is_installed(v)]
+    if exported:
+        if reason is not None or not engines:
+            raise UsageError(f'backend auto: no engine for the exported network: it {reason or "is not installed"}')
+        return _engine(engines[-1], net, network_opt, inference), f'{engines[-1]} (of an exported network)'
     if reason is not None or not engines:
         return net, 'torch' + ('' if reason is None else f' (an engine {reason})')
     return _fastest(net, network_opt, inference, engines)
@@ -153,7 +160,11 @@ def _fastest(net, network_opt, inference, engines):
     line = f'{name}, {seconds[name]:.3f} s for {SIDE}x{SIDE} pixels ({others}), {source}{fault}'
     if name == 'torch':
         return net, line
-    return ready.get(name) or Engine(name, to_onnx(net, network_opt), inference.precision), line
+    return ready.get(name) or _engine(name, net, network_opt, inference), line
+
+
+def _engine(name, net, network_opt, inference):
+    return Engine(name, net if isinstance(net, Graph) else to_onnx(net, network_opt), inference.precision)
 
 
 def _processor():

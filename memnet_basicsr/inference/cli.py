@@ -39,7 +39,8 @@ def parse_args(argv=None):
     parser.add_argument('-i', '--input', nargs='+', required=True, metavar='PATH', help='files, folders or patterns')
     parser.add_argument('-o', '--output', required=True, metavar='PATH', help='folder (or a file, for one input file)')
     network = parser.add_mutually_exclusive_group(required=True)
-    network.add_argument('-w', '--weights', help='bundled name, .pth or .safetensors file, URL, or hub:owner/name')
+    network.add_argument(
+        '-w', '--weights', help='bundled name, .pth, .safetensors or .onnx file, URL, or hub:owner/name')
     network.add_argument(
         '--auto',
         action='store_true',

@@ -1,6 +1,7 @@
 """Networks as ONNX graphs, for files and for the backends."""
 import inspect
 import io
+import json
 import math
 import torch
 import warnings
@@ -9,8 +10,9 @@ from typing import NamedTuple
 
 from .. import fast
 from ..errors import UsageError, first_line
+from .description import check_description
 from .inference import declared_multiple
-from .weights import input_channels
+from .weights import KEY, input_channels
 
 # largest difference to torch that passes, on images in [0, 1]; float32 does not allow much less
 TOLERANCE = 1e-4
@@ -54,6 +56,54 @@ def to_onnx(net, network_opt, opset=17):
     form = fast.inference(net)
     graph = Graph(b'', channels, _needed_multiple(form, channels, declared))
     return graph._replace(content=_export(form, graph.images()[0], opset))
+
+
+def describe_graph(graph, description):
+    """Add the description of a network to its graph.
+
+    Args:
+        graph (Graph): Exported network.
+        description (dict): See :func:`describe`.
+
+    Returns:
+        bytes: ONNX model.
+    """
+    import onnx
+    model = onnx.load_from_string(graph.content)
+    onnx.helper.set_model_props(model, {KEY: json.dumps(description), 'size_multiple': str(graph.multiple)})
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def read_graph(path):
+    """Read a file of :func:`export_onnx`.
+
+    Args:
+        path (str): ``.onnx`` file.
+
+    Returns:
+        tuple: :class:`Graph` and description (dict).
+
+    Raises:
+        UsageError: If the file is missing, damaged or has no description, or the package onnx is missing.
+    """
+    try:
+        import onnx
+        with open(path, 'rb') as f:
+            content = f.read()
+        model = onnx.load_from_string(content)
+        found = {v.key: v.value for v in model.metadata_props}
+        channels = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+        graph, description = Graph(content, channels, int(found['size_multiple'])), json.loads(found[KEY])
+    except ImportError:
+        raise UsageError(f'weights {path}: exported networks need the package onnx (pip install onnx)') from None
+    except OSError as error:
+        raise UsageError(f'weights {path}: cannot be read ({error.strerror})') from None
+    except KeyError:
+        raise UsageError(f'weights {path}: has no description; export it with scripts/export_onnx.py') from None
+    except Exception:  # onnx does not say which errors it raises
+        raise UsageError(f'weights {path}: is damaged; export it again with scripts/export_onnx.py') from None
+    return graph, check_description(description, f'weights {path}: the description')
 
 
 class UnflattenAsReshape(TorchFunctionMode):

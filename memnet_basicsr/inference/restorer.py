@@ -10,6 +10,7 @@ from .backends import select_backend
 from .color import rgb_to_ycbcr, ycbcr_to_rgb
 from .inference import Inference
 from .input_level import check_strength, estimate_sigma, outside_range
+from .onnx_graph import read_graph
 from .weights import input_channels, load_network
 
 
@@ -18,7 +19,8 @@ def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=Fal
 
     Args:
         source (str): Bundled name (see :func:`bundled_networks`), path of a ``.pth`` or ``.safetensors`` file with a
-            description, http(s) address, or ``hub:owner/name`` on the Hugging Face Hub.
+            description, http(s) address, ``hub:owner/name`` on the Hugging Face Hub, or ``.onnx`` file of
+            scripts/export_onnx.py, for a backend but torch.
         device (str | torch.device | None): Device; None selects the GPU if there is one. Default: None.
         precision (str): 'fp32', 'bf16' or 'fp16'. Default: 'fp32'.
         tile (int | None): Side of the tiles in pixels, for images too large for the memory. Default: None.
@@ -35,7 +37,7 @@ def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=Fal
             cannot run the network.
     """
     strength = check_strength(strength)
-    net, description = load_network(source)
+    net, description = read_graph(source) if str(source).endswith('.onnx') else load_network(source)
     inference = Inference(
         tile=tile,
         tile_overlap=32 if tile is None else min(32, tile // 2),
