@@ -11,6 +11,7 @@ import threading
 import torch
 import yaml
 from functools import partial
+from urllib.error import URLError
 
 from basicsr.archs import build_network
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
@@ -63,6 +64,8 @@ def test_excepthook(capsys):
     seen = []
     launch._excepthook(lambda *args: seen.append(args), UsageError, UsageError('this; do that'), None)
     assert capsys.readouterr().err == 'error: this; do that\n'
+    launch._excepthook(lambda *args: seen.append(args), URLError, URLError('no network'), None)
+    assert capsys.readouterr().err == 'error: the run cannot go on: <urlopen error no network>\n'
     assert not seen
     other = (ValueError, ValueError('x'), None)
     launch._excepthook(lambda *args: seen.append(args), *other)

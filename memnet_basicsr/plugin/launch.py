@@ -17,6 +17,7 @@ import sys
 import threading
 import torch
 from functools import partial, update_wrapper, wraps
+from urllib.error import URLError
 
 from basicsr import data as stock_data
 from basicsr.data.prefetch_dataloader import PrefetchGenerator
@@ -157,8 +158,9 @@ def _adopt(script, opt):
 
 
 def _excepthook(previous, kind, error, traceback):
-    """Print a mistake of the user or a fault of the file system as one line; everything else as before."""
-    if issubclass(kind, OSError) and (error.errno in FILE_SYSTEM or str(error).startswith('cannot write checkpoint')):
+    """Print a mistake of the user, a fault of the file system or a failed download as one line; everything else as before."""
+    if issubclass(kind, URLError) or (issubclass(kind, OSError) and
+                                      (error.errno in FILE_SYSTEM or str(error).startswith('cannot write checkpoint'))):
         sys.stderr.write(f'error: the run cannot go on: {error}\n')
     elif issubclass(kind, UsageError):
         # a worker of the loader sends its traceback as the text: the message is its last line

@@ -88,23 +88,6 @@ def check_file(file, is_train=None, here=True):
         raise UsageError('\n'.join(dict.fromkeys(lines)))
 
 
-def check_options(opt, path, is_train=True, here=True):
-    """Check options that were not read unchanged from a file.
-
-    Args:
-        opt (dict): Options.
-        path (str): Where they come from, for the messages.
-        is_train (bool): Whether they are for training. Default: True.
-        here (bool): Also check what depends on this machine. Default: True.
-
-    Raises:
-        UsageError: One line for every mistake.
-    """
-    faults = check.check_options(opt, is_train, here)
-    if faults:
-        raise UsageError('\n'.join(': '.join([str(path), *map(str, v.place), v.text]) for v in faults))
-
-
 def check_blocks(opt, path, is_train=True):
     """Check that options have the blocks that BasicSR takes for granted.
 
