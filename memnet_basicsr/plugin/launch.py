@@ -158,7 +158,7 @@ def _adopt(script, opt):
 
 
 def _excepthook(previous, kind, error, traceback):
-    """Print a mistake of the user, a fault of the file system or a failed download as one line; everything else as before."""
+    """Print mistakes of the user, faults of the file system and failed downloads as one line; all else as before."""
     if issubclass(kind, URLError) or (issubclass(kind, OSError) and
                                       (error.errno in FILE_SYSTEM or str(error).startswith('cannot write checkpoint'))):
         sys.stderr.write(f'error: the run cannot go on: {error}\n')
