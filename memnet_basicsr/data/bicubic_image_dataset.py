@@ -30,7 +30,7 @@ class BicubicImageDataset(DegradedImageDataset):
 
     def window(self, level):
         # up-scaling reads 2 small pixels on each side, each of them 2 more: 4 of them, and one for its halves
-        grid = 16 if self.options.jpeg_prob else 1  # small pixels; the whole first block is reduced as in the whole image
+        grid = 16 if self.options.jpeg_prob else 1  # small pixels; the first block is whole, as in the whole image
         return grid * level, (4 + grid) * level
 
     def trim(self, img, level):
