@@ -1,7 +1,9 @@
 import contextlib
+import itertools
 import numpy as np
 import os
 import re
+import shutil
 import sys
 import time
 import torch
@@ -9,7 +11,7 @@ from dataclasses import replace
 from os import path as osp
 from tqdm import tqdm
 
-from ..atomic_file import write_atomically
+from ..atomic_file import replacing, write_atomically
 from ..errors import UsageError, first_line
 from ..metrics.psnr_ssim import psnr, ssim
 from .arrays import to_batch
@@ -17,7 +19,9 @@ from .bundled import bundled_networks
 from .file_list import list_files
 from .image_io import MAX_PIXELS, SUFFIXES, ImageFile, output_path, read_image_file, write_image_file
 from .input_level import check_strength, choose_network, level_text, measure, outside_range
+from .ranks import Ranks
 from .restorer import load_restorer, upscale
+from .video import VIDEO_SUFFIXES, Video
 from .weights import PACKAGED
 
 # side of the window of SSIM in pixels
@@ -44,7 +48,9 @@ def restore_files(input,
                   max_megapixels=MAX_PIXELS / 1e6,
                   backend='torch',
                   threads=None):
-    """Restore image files. Report failures and continue with the remaining files.
+    """Restore image and video files. Report failures and continue with the remaining files.
+
+    The processes of ``torchrun`` share the files.
 
     Args:
         input (list[str]): Files, folders or patterns.
@@ -75,7 +81,7 @@ def restore_files(input,
         raise UsageError('weights: give either weights or auto')
     if auto and scale is not None:
         raise UsageError('scale: auto does not choose networks for super-resolution; give weights')
-    files = list_files(input, SUFFIXES, leave_out=output)
+    files = list_files(input, SUFFIXES + VIDEO_SUFFIXES, leave_out=output)
     targets = _targets(files.images, output)
     if gt is not None and not osp.exists(gt):
         raise UsageError(f'{gt}: there is no such file or folder of clean images')
@@ -83,17 +89,20 @@ def restore_files(input,
     _remove_leftovers({osp.dirname(osp.abspath(v)) for v in targets})
     if threads is not None:
         torch.set_num_threads(threads)
+    ranks = Ranks()
+    if device is None and ranks.size > 1 and torch.cuda.is_available():
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
     options = dict(device=device, precision=precision, tile=tile or None, ensemble=ensemble,
                    strength=check_strength(strength), backend=backend)  # yapf: disable
     networks = _Networks(weights, options)
     scale = 1 if auto else networks.load(weights).check_scale(scale)
 
-    for line in files.skipped:
+    for line in files.skipped if ranks.rank == 0 else ():
         _print_error(line)
     batch = _Batch(networks, scale, gt, compare, overwrite, int(max_megapixels * 1e6))
     failed, counts, scores = 0, {'restored': 0, 'copied': 0, 'skipped': 0}, []
-    with tqdm(total=len(targets), bar_format=BAR, file=sys.stderr, disable=None) as bar:
-        for number, ((source, name), target) in enumerate(zip(files.images, targets), 1):
+    with tqdm(total=len(targets), bar_format=BAR, file=sys.stderr, disable=ranks.rank > 0 or None) as bar:
+        for (source, name), target in ranks.take(list(zip(files.images, targets))):
             try:
                 outcome, score = batch.process(source, name, target, bar)
                 counts[outcome] += 1
@@ -103,8 +112,13 @@ def restore_files(input,
             except (UsageError, OSError, MemoryError, RuntimeError) as error:
                 failed += 1
                 _print_error(_one_line(source, error))
-            bar.n = number
+            bar.n = ranks.done()
             bar.refresh()
+    parts = ranks.gather([failed, counts, scores])
+    failed, scores = sum(v[0] for v in parts), [row for v in parts for row in v[2]]
+    if ranks.rank > 0:
+        return failed
+    counts = {key: sum(v[1][key] for v in parts) for key in counts}
     if scores:
         _print(f'mean of {len(scores)}: {_figures(_mean(scores))}')
     parts = [f"{counts['restored']} restored to {output}"]
@@ -172,6 +186,8 @@ class _Batch:
         """
         if self._exists(target):
             return self._skip(target)
+        if source.lower().endswith(VIDEO_SUFFIXES):
+            return self._process_video(source, target, bar)
         file = read_image_file(source, self.max_pixels)
         target = output_path(target, file)
         if target in self.written:
@@ -196,6 +212,26 @@ class _Batch:
         score = None if clean is None else _score(shown, clean) + _score(pixels, clean)
         return 'copied' if restorer is None else 'restored', score
 
+    def _process_video(self, source, target, bar):
+        if self.gt is not None or self.compare:
+            raise UsageError(f'{source}: --gt and --compare are for images only')
+        if not target.lower().endswith(VIDEO_SUFFIXES):
+            raise UsageError(f'{target}: use the suffix of a video: {", ".join(VIDEO_SUFFIXES)}')
+        os.makedirs(osp.dirname(osp.abspath(target)), exist_ok=True)
+        video = Video(source, self.max_pixels)
+        frames = video.frames()
+        first = next(frames, None)
+        if first is None:
+            raise UsageError(f'{source}: has no frames')
+        restorer = self.networks.choose(source, ImageFile(first))
+        if restorer is None:
+            frames.close()
+            with open(source, 'rb') as f, replacing(target, f'{target}.part') as copy:
+                shutil.copyfileobj(f, copy)
+            return 'copied', None
+        video.write(target, (self._restore(restorer, v, bar, video.length) for v in itertools.chain([first], frames)))
+        return 'restored', None
+
     def _exists(self, path):
         return osp.exists(path) and not self.overwrite and path not in self.written
 
@@ -204,10 +240,10 @@ class _Batch:
         _print_error(f'{target}: already exists, skipped (use --overwrite to replace it)')
         return 'skipped', None
 
-    def _restore(self, restorer, pixels, bar):
+    def _restore(self, restorer, pixels, bar, frames=1):
         height, width = pixels.shape[:2]
         steps = restorer.forwards(height, width, 1 if pixels.ndim == 2 else 3, self.scale)
-        hook = restorer.net.register_forward_hook(lambda *_: _advance(bar, 1 / steps))
+        hook = restorer.net.register_forward_hook(lambda *_: _advance(bar, 1 / steps / frames))
         try:
             batch, back = to_batch(pixels)
             return back(restorer.restore(batch, self.scale))
@@ -240,7 +276,7 @@ def _targets(images, output):
 
 
 def _is_file_name(images, output):
-    return len(images) == 1 and output.lower().endswith(SUFFIXES) and not osp.isdir(output)
+    return len(images) == 1 and output.lower().endswith(SUFFIXES + VIDEO_SUFFIXES) and not osp.isdir(output)
 
 
 def _check_writable(folder):

@@ -7,13 +7,15 @@ import importlib.util
 import sys
 from os import path as osp
 
-DESCRIPTION = """Restore images: files, folders (with subfolders) or patterns in, a folder out.
+DESCRIPTION = """Restore images and videos: files, folders (with subfolders) or patterns in, a folder out.
 
 Preserves folder structure, bit depth (8 or 16), alpha and orientation. Existing files are not overwritten."""
 EPILOG = """examples:
   memnet-restore -i photos/ -o restored/ --auto
   memnet-restore -i noisy.png -o clean.png --weights memnet_denoise --strength 0.8
   memnet-restore -i photos/ -o restored/ --weights memnet_jpeg --compare
+  memnet-restore -i clip.mp4 -o clean.mp4 --weights memnet_denoise_color    # videos need ffmpeg
+  torchrun --nproc_per_node 4 --no-python memnet-restore -i frames/ -o restored/ --auto    # processes share the files
   memnet-restore -i small/ -o large/ --weights memnet_sr --scale 3 --gt original/
 
 bundled networks, and the inputs that they are for:
