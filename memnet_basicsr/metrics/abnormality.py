@@ -7,7 +7,7 @@ from .regions import crop, select_region
 
 
 @METRIC_REGISTRY.register()
-def calculate_abnormality_auroc(img, img2, crop_border, mask=None, abnormality=None, mask_threshold=0, **kwargs):
+def calculate_abnormality_auroc(img, img2, crop_border, mask=None, abnormality=None, **kwargs):
     """AUROC of an abnormality map as a detector of the degraded region, which the mask marks.
 
     The probability that a pixel inside the region has a higher value than one outside, ties counting half: (sum of the
@@ -19,7 +19,6 @@ def calculate_abnormality_auroc(img, img2, crop_border, mask=None, abnormality=N
         crop_border (int): Pixels left out at each side.
         mask (ndarray): (H, W), [0, 255].
         abnormality (ndarray): (H, W) or (H, W, 1), any range; ``val: abnormality: true`` of MemoryNetModel makes it.
-        mask_threshold (float): Mask values above it are the region. Default: 0.
 
     Returns:
         RegionValue: AUROC, [0, 1]; NaN if the mask is empty or full.
@@ -29,7 +28,7 @@ def calculate_abnormality_auroc(img, img2, crop_border, mask=None, abnormality=N
     """
     if abnormality is None:
         raise UsageError('calculate_abnormality_auroc needs `val: abnormality: true` and model_type: MemoryNetModel')
-    region = select_region(img.shape, 'shadow', mask, mask_threshold)
+    region = select_region(img.shape, 'shadow', mask)
     values = np.asarray(abnormality, np.float64).reshape(img.shape[:2])
     inside, values = (v.ravel() for v in crop(crop_border, region, values))
     n, m = int(inside.sum()), int((~inside).sum())

@@ -12,16 +12,7 @@ PRESETS = {'sid': (None, 1), 'shadowformer': (256, 1), 'memorynet': (None, 2)}
 
 
 @METRIC_REGISTRY.register()
-def calculate_lab_error(img,
-                        img2,
-                        crop_border,
-                        mask=None,
-                        region='all',
-                        preset='sid',
-                        mask_threshold=0,
-                        band=5,
-                        white='D50',
-                        **kwargs):
+def calculate_lab_error(img, img2, crop_border, mask=None, region='all', preset='sid', white='D50', **kwargs):
     """Error in LAB over a region, by one of the protocols of shadow removal.
 
     ``(sum over the region's pixels and the three channels of |d|^p / number of its pixels)^(1/p)``, d the difference in
@@ -39,10 +30,8 @@ def calculate_lab_error(img,
         img2 (ndarray): As ``img``.
         crop_border (int): Pixels left out at each side (before resizing).
         mask (ndarray | None): (H, W), [0, 255]; needed for every region but ``all``. Default: None.
-        region (str): ``all``, ``shadow``, ``nonshadow`` or ``penumbra``, see :func:`select_region`. Default: 'all'.
+        region (str): ``all``, ``shadow`` or ``nonshadow``, see :func:`select_region`. Default: 'all'.
         preset (str): ``sid``, ``shadowformer`` or ``memorynet``. Default: 'sid'.
-        mask_threshold (float): Mask values above it are shadow. Default: 0.
-        band (int): Half of the penumbra's width in pixels (after resizing). Default: 5.
         white (str): ``D50`` (MATLAB) or ``D65`` (scikit-image, OpenCV). Default: 'D50'.
 
     Returns:
@@ -62,7 +51,7 @@ def calculate_lab_error(img,
     img, img2, mask = crop(crop_border, img, img2, mask)
     if side is not None:
         img, img2, mask = (v if v is None else _resize(v, side) for v in (img, img2, mask))
-    chosen = select_region(img.shape, region, mask, mask_threshold, band)
+    chosen = select_region(img.shape, region, mask)
     difference = np.abs(bgr2lab(img, white) - bgr2lab(img2, white))[chosen]
     pixels = len(difference)
     error = (np.sum(difference**power) / pixels)**(1 / power) if pixels else np.nan

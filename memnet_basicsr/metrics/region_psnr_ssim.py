@@ -8,7 +8,7 @@ from .ssim_map import as_float, gaussian, ssim_map
 
 
 @METRIC_REGISTRY.register()
-def calculate_region_psnr(img, img2, crop_border, mask=None, region='all', mask_threshold=0, band=5, **kwargs):
+def calculate_region_psnr(img, img2, crop_border, mask=None, region='all', **kwargs):
     """PSNR of a region's pixels alone: 10 log10(255^2 / MSE), MSE over the region's pixels and the channels.
 
     The tables of shadow removal print another, higher figure: :func:`calculate_masked_psnr`.
@@ -18,9 +18,7 @@ def calculate_region_psnr(img, img2, crop_border, mask=None, region='all', mask_
         img2 (ndarray): As ``img``.
         crop_border (int): Pixels left out at each side.
         mask (ndarray | None): (H, W), [0, 255]; needed for every region but ``all``. Default: None.
-        region (str): ``all``, ``shadow``, ``nonshadow`` or ``penumbra``, see :func:`select_region`. Default: 'all'.
-        mask_threshold (float): Mask values above it are shadow. Default: 0.
-        band (int): Half of the penumbra's width in pixels. Default: 5.
+        region (str): ``all``, ``shadow`` or ``nonshadow``, see :func:`select_region`. Default: 'all'.
 
     Returns:
         RegionValue: PSNR in dB; NaN if the region is empty, infinite if the images agree there.
@@ -30,7 +28,7 @@ def calculate_region_psnr(img, img2, crop_border, mask=None, region='all', mask_
     """
     assert img.shape == img2.shape, f'Image shapes are different: {img.shape}, {img2.shape}.'
     img, img2, mask = crop(crop_border, img, img2, mask)
-    chosen = select_region(img.shape, region, mask, mask_threshold, band)
+    chosen = select_region(img.shape, region, mask)
     difference = (as_float(img) - as_float(img2))[chosen]
     if not len(difference):
         return RegionValue(np.nan, 0)
@@ -39,7 +37,7 @@ def calculate_region_psnr(img, img2, crop_border, mask=None, region='all', mask_
 
 
 @METRIC_REGISTRY.register()
-def calculate_region_ssim(img, img2, crop_border, mask=None, region='all', mask_threshold=0, band=5, **kwargs):
+def calculate_region_ssim(img, img2, crop_border, mask=None, region='all', **kwargs):
     """Mean of the SSIM map over a region's pixels and the channels.
 
     The map is that of BasicSR's ``calculate_ssim`` (11x11 Gaussian window, 5 pixels lost at each side); a window along
@@ -51,9 +49,7 @@ def calculate_region_ssim(img, img2, crop_border, mask=None, region='all', mask_
         img2 (ndarray): As ``img``.
         crop_border (int): Pixels left out at each side.
         mask (ndarray | None): (H, W), [0, 255]; needed for every region but ``all``. Default: None.
-        region (str): ``all``, ``shadow``, ``nonshadow`` or ``penumbra``, see :func:`select_region`. Default: 'all'.
-        mask_threshold (float): Mask values above it are shadow. Default: 0.
-        band (int): Half of the penumbra's width in pixels. Default: 5.
+        region (str): ``all``, ``shadow`` or ``nonshadow``, see :func:`select_region`. Default: 'all'.
 
     Returns:
         RegionValue: SSIM, at most 1; NaN if the region is empty.
@@ -63,7 +59,7 @@ def calculate_region_ssim(img, img2, crop_border, mask=None, region='all', mask_
     """
     assert img.shape == img2.shape, f'Image shapes are different: {img.shape}, {img2.shape}.'
     img, img2, mask = crop(crop_border, img, img2, mask)
-    chosen = select_region(img.shape, region, mask, mask_threshold, band)
+    chosen = select_region(img.shape, region, mask)
     similarity = ssim_map(as_float(img), as_float(img2), lambda v: gaussian(v, cv2.BORDER_REFLECT_101))
     values = similarity[5:-5, 5:-5][chosen[5:-5, 5:-5]]
     return RegionValue(values.mean() if len(values) else np.nan, len(values))

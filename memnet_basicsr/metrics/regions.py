@@ -1,21 +1,18 @@
-import cv2
 import numpy as np
 
 from ..errors import UsageError
 
-REGIONS = ('all', 'shadow', 'nonshadow', 'penumbra')
+REGIONS = ('all', 'shadow', 'nonshadow')
 
 
-def select_region(shape, region, mask, mask_threshold=0, band=5):
+def select_region(shape, region, mask):
     """The pixels of a region.
 
     Args:
         shape (tuple[int]): Height and width of the image.
-        region (str): ``all``; ``shadow``: mask > threshold; ``nonshadow``: the rest; ``penumbra``: pixels within
-            ``band`` pixels of the mask's edge, on both sides.
+        region (str): ``all``; ``shadow``: mask > 0, which includes the gray pixels along the edge; ``nonshadow``: the
+            rest.
         mask (ndarray | None): (H, W), [0, 255]. Not needed for ``all``.
-        mask_threshold (float): The protocols' 0 counts the gray pixels along the edge as shadow. Default: 0.
-        band (int): Half of the penumbra's width in pixels. Default: 5.
 
     Returns:
         ndarray: bool, (H, W).
@@ -32,14 +29,7 @@ def select_region(shape, region, mask, mask_threshold=0, band=5):
     mask = np.squeeze(mask)
     if mask.shape != tuple(shape[:2]):
         raise UsageError(f'the mask is {mask.shape}, the image {tuple(shape[:2])}; they must have the same size')
-    inside = mask > mask_threshold
-    if region == 'shadow':
-        return inside
-    if region == 'nonshadow':
-        return ~inside
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
-    inside = inside.astype(np.uint8)
-    return cv2.dilate(inside, disc) > cv2.erode(inside, disc)
+    return mask > 0 if region == 'shadow' else mask <= 0
 
 
 def crop(crop_border, *arrays):
