@@ -93,11 +93,11 @@ if __name__ == '__main__':
             'hub': ['huggingface_hub'],
             'analysis': ['scikit-learn'],  # t-SNE
             # scripts/compare_restorers.py; bm3d is for non-commercial use
-            'compare': ['bm3d', 'tabulate'],
+            'compare': ['bm3d'],
             # scikit-image: images of the demo and independent checks of metrics
             'tests': [
-                'pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'openvino', 'tabulate', 'jsonschema',
-                'spandrel', 'huggingface_hub'
+                'pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'openvino', 'jsonschema', 'spandrel',
+                'huggingface_hub'
             ],
             'dev': ['ruff', 'yapf', 'isort', 'codespell', 'flake8'],
         },

@@ -25,6 +25,7 @@ import os
 import sys
 import time
 from PIL import Image
+from tabulate import tabulate
 from tqdm import tqdm
 
 from basicsr.metrics import calculate_psnr, calculate_ssim
@@ -207,10 +208,6 @@ def main(argv=None):
 
 def table(args):
     """Markdown table for the arguments of the command line."""
-    try:
-        from tabulate import tabulate
-    except ImportError:
-        raise UsageError('tables need the package tabulate: pip install memnet-basicsr[compare]') from None
     name, level = parse_level(args.level)
     _, _, colors, methods = LEVELS[name]
     color = args.color or colors[0]

@@ -4,6 +4,7 @@ import logging
 import math
 import torch
 from collections import OrderedDict
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import UsageError
@@ -73,10 +74,10 @@ class TrainStep:
     def _update(self, losses, current_iter):
         grads = [p.grad for p in self.parameters if p.grad is not None]
         self.scaler.unscale_(self.optimizer)
-        self.grad_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        self.grad_norm = nn.utils.get_total_norm(grads)
         finite = bool(torch.isfinite(self.grad_norm))
         if finite:
-            self._clip(grads)
+            self._clip()
             self.scaler.step(self.optimizer)
             self.skipped_in_a_row = 0
         scale = self.scaler.get_scale()
@@ -85,15 +86,14 @@ class TrainStep:
             self._skip(losses, scale, current_iter)
         return finite
 
-    def _clip(self, grads):
+    def _clip(self):
         if 'value' in self.clip:
-            torch._foreach_clamp_max_(grads, self.clip['value'])
-            torch._foreach_clamp_min_(grads, -self.clip['value'])
+            nn.utils.clip_grad_value_(self.parameters, self.clip['value'])
         elif self.clip:
             limit = self.clip.get('norm')
             if limit is None:
                 limit = self.clip['adjustable'] / max(self.optimizer.param_groups[0]['lr'], 1e-30)
-            torch._foreach_mul_(grads, (limit / (self.grad_norm + 1e-12)).clamp(max=1.))
+            nn.utils.clip_grads_with_norm_(self.parameters, limit, self.grad_norm)
 
     def _skip(self, losses, scale, current_iter):
         logger = logging.getLogger('basicsr')

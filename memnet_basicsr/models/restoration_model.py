@@ -4,6 +4,7 @@ from collections import OrderedDict
 from contextlib import contextmanager
 from os import path as osp
 from torch import nn as nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.models.sr_model import SRModel
@@ -168,7 +169,7 @@ class RestorationModel(SRModel):
         pairs = [*zip(averaged.parameters(), own.parameters()), *zip(averaged.buffers(), own.buffers())]
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         if floats:
-            torch._foreach_lerp_(*map(list, zip(*floats)), 1 - decay)
+            get_ema_multi_avg_fn(decay)(*map(list, zip(*floats)), None)
         for ours, theirs in pairs:
             if not ours.is_floating_point():
                 ours.copy_(theirs)

@@ -12,7 +12,6 @@ from memnet_basicsr.archs.memnet_arch import MemNet
 from memnet_basicsr.inference.description import describe
 from memnet_basicsr.inference.weights import write_weights
 
-pytest.importorskip('tabulate')
 SCRIPT = osp.join(osp.dirname(osp.abspath(__file__)), '../../scripts/compare_restorers.py')
 
 
