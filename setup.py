@@ -91,6 +91,7 @@ if __name__ == '__main__':
             'openvino': ['onnx', 'openvino'],
             'spandrel': ['spandrel>=0.4'],
             'hub': ['huggingface_hub'],
+            'gui': ['gradio>=6'],
             'analysis': ['scikit-learn'],  # t-SNE
             # scripts/compare_restorers.py; bm3d is for non-commercial use
             'compare': ['bm3d'],

@@ -197,14 +197,14 @@ class _Batch:
         clean = None if self.gt is None else _read_clean(self.gt, name, file, self.scale, self.max_pixels)
         restorer = self.networks.choose(source, file)
         pixels = file.pixels if restorer is None else self._restore(restorer, file.pixels, bar)
-        shown = _resize(file.pixels, pixels)
+        shown = resize_like(file.pixels, pixels)
         if self.compare:
             self._write_panel(target, [v for v in (shown, pixels, clean) if v is not None])
         if restorer is None and osp.splitext(source)[1].lower() == osp.splitext(target)[1].lower():
             with open(source, 'rb') as f:
                 write_atomically(target, f.read())
         else:
-            alpha = None if file.alpha is None else _resize(file.alpha, pixels)
+            alpha = None if file.alpha is None else resize_like(file.alpha, pixels)
             write_image_file(target, replace(file, pixels=pixels, alpha=alpha))
             for note in file.notes:
                 _print_error(f'{source}: {note}')
@@ -254,7 +254,7 @@ class _Batch:
         path = osp.splitext(target)[0] + '_compare.png'
         if self._exists(path):
             raise UsageError(f'{path}: already exists (use --overwrite to replace it)')
-        write_image_file(path, ImageFile(np.hstack([_eight_bit_rgb(v) for v in images])))
+        write_image_file(path, ImageFile(np.hstack([eight_bit_rgb(v) for v in images])))
         self.written.add(path)
 
 
@@ -316,7 +316,7 @@ def _read_clean(gt, name, file, scale, max_pixels):
     return clean
 
 
-def _resize(pixels, like):
+def resize_like(pixels, like):
     """Enlarge bicubically to the height and width of another image."""
     if pixels.shape[:2] == like.shape[:2]:
         return pixels
@@ -330,7 +330,8 @@ def _to_255(pixels):
     return pixels * (255. / np.iinfo(pixels.dtype).max)
 
 
-def _eight_bit_rgb(pixels):
+def eight_bit_rgb(pixels):
+    """Convert uint8 or uint16, gray or RGB pixels to (H, W, 3), uint8."""
     pixels = _to_255(pixels).round().astype(np.uint8)
     return np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
 

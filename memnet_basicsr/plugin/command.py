@@ -11,6 +11,7 @@ from _memnet_basicsr_command import load
 # name -> module with its `main`, and what it does
 COMMANDS = {
     'restore': ('inference.cli', 'restore images: files, folders or patterns in, a folder out'),
+    'gui': ('inference.gui', 'restore images on a page in the browser'),
     'options': ('plugin.option_cli', 'list, copy, write and check option files'),
     'prepare': ('plugin.prepare', 'write datasets into LMDBs'),
     'doctor': ('plugin.doctor', 'print versions, what is broken, and how to repair it'),
