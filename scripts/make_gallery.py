@@ -2,8 +2,8 @@
 
     python scripts/make_gallery.py --folder gallery --output gallery/gallery.png
 
-Uses the images of scikit-image and prints PSNR and SSIM of each. The folder gets clean/, noisy/ (sigma 30), jpeg/
-(quality 10), small/ (one third of the size) and restored/. Safe to run twice.
+Uses the images of scikit-image and needs the package bm3d. Prints PSNR and SSIM of each whole image; the gallery shows
+the PSNR of the patch. The folder gets clean/, degraded/ and restored/. Safe to run twice.
 """
 from memnet_basicsr.analysis.command import make_parser, run_command
 from memnet_basicsr.analysis.drawing import check_output, write_figure
