@@ -242,6 +242,7 @@ class RestorationModel(SRModel):
             loader = build_dataloader(build_dataset(dataset_opt), dataset_opt)
             self.validation(loader, current_iter, None, self.val_options.save_img)
         self.due = []
+        self._write(self._epoch_of(current_iter), current_iter)  # the state now holds its validations
 
     # ---- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -326,10 +327,13 @@ class RestorationModel(SRModel):
             logger.warning(f'The training state has random states of {len(ours["random"])} process(es), but this run '
                            f'has {self.opt["world_size"]}: they are not restored, and the data order changes.')
 
+    def _epoch_of(self, done_iter):
+        return done_iter // self.opt.get('iters_per_epoch', done_iter + 1)
+
     def _leave(self, done_iter, signal):
         """Save and exit, between two iterations or instead of a validation, so that resuming is exact."""
         if done_iter > 0:
-            self._write(done_iter // self.opt.get('iters_per_epoch', done_iter + 1), done_iter)
+            self._write(self._epoch_of(done_iter), done_iter)
         saved = 'state saved, resume with --auto_resume' if done_iter > 0 else 'nothing to save yet'
         get_root_logger().warning(f'Stopped by signal {signal} after iteration {done_iter}: {saved}.')
         sys.exit(128 + signal)

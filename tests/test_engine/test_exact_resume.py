@@ -97,6 +97,7 @@ def test_kill_at(server, prepared, variant, place, count, when):
          12),  # validation of 12, which then waits for the resumed run
         ('apart', 'image', 10, 'after', signal.SIGTERM, 8),  # no checkpoint was to be here
         ('together', 'image', 22, 'before', signal.SIGTERM, 20),
+        ('together', 'image', 14, 'before', signal.SIGINT, 18),  # the state is completed when the run is resumed
     ])
 def test_sigterm_and_ctrl_c_save_before_leaving(server, prepared, variant, place, count, when, number, saved):
     whole, folder = prepared(variant)
