@@ -98,7 +98,7 @@ if __name__ == '__main__':
             # scikit-image: images of the demo and independent checks of metrics
             'tests': [
                 'pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'openvino', 'jsonschema', 'spandrel',
-                'huggingface_hub'
+                'huggingface_hub', 'nbclient', 'ipykernel'
             ],
             'dev': ['ruff', 'yapf', 'isort', 'codespell', 'flake8'],
         },
