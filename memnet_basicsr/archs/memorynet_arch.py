@@ -120,10 +120,9 @@ class MemoryNet(nn.Module):
             places = {v: feats[int(v[-1]) - 1] for v in insert}
             if stage == 3:
                 places = {v[:7]: num_ors if v.startswith('decoder') else feats[0] for v in insert}
+            arguments = (self.memory.num_feat, level, chained, replace, reconstruction and stage == 1, centred)
             for place, num_in in places.items() if level is not None else ():
-                self.insertions[f'stage{stage}_{place}'] = MemoryInsertion(num_in, self.memory.num_feat, level, chained,
-                                                                           replace, reconstruction and stage == 1,
-                                                                           centred)
+                self.insertions[f'stage{stage}_{place}'] = MemoryInsertion(num_in, *arguments)
 
     def forward(self, x):
         """Restore an image.

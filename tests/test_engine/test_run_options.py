@@ -3,7 +3,7 @@ import pytest
 import re
 
 from memnet_basicsr.errors import UsageError
-from memnet_basicsr.plugin.option_file import check_options
+from memnet_basicsr.plugin.check import check_options
 from tests.test_engine.tiny_runs import options, write_images, write_options
 
 ADAM = {'type': 'Adam', 'lr': 1e-3}
@@ -11,7 +11,9 @@ PSNR = {'type': 'calculate_psnr', 'crop_border': 0}
 
 
 def check(**changes):
-    check_options(options(**changes), 'x.yml', is_train=True, here=False)
+    faults = check_options(options(**changes), here=False)
+    if faults:
+        raise UsageError('\n'.join(': '.join([*map(str, v.place), v.text]) for v in faults))
 
 
 def test_fine_options_pass():
@@ -151,7 +153,7 @@ def test_mistakes_are_named_with_their_place(changes, message):
     with pytest.raises(UsageError) as error:
         check(**changes)
     lines = str(error.value).splitlines()
-    assert any(re.match(f'x.yml: .*{message}', v) for v in lines), lines
+    assert any(re.search(message, v) for v in lines), lines
     assert len(lines) <= 2
 
 
