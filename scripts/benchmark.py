@@ -2,11 +2,11 @@
 
 Run from a clone (the plain networks are in tests/reference) on an idle machine:
 
-    python scripts/benchmark.py --compile --onnx --output benchmark
+    python scripts/benchmark.py --compile --engines --output benchmark
 
 Every job runs in its own process, and the jobs of a case run in turns. Prints Markdown: the machine, one row per job
 
-    | MemNet inference, 321x481 | ours, deploy | fp32 | 3.5 | 0.259 | 0.259 | 1.25 | 310.3 | 0.153 |
+    | MemNet inference, 321x481 | ours, deploy | fp32 | 3.5 | 7.0 | 0.259 | 0.259 | 1.25 | 95 | 0.8 | 310.3 | 0.153 |
 
 and the targets. --output writes the same to benchmark.md, and every result to benchmark.json, from which an interrupted
 benchmark continues (remove it to measure again). --growth adds larger images and batches. --pipeline measures whether
@@ -17,7 +17,7 @@ import sys
 import torch
 from os import path as osp
 
-from memnet_basicsr.analysis.benchmark import pipeline
+from memnet_basicsr.analysis.benchmark import packaged, pipeline
 from memnet_basicsr.analysis.benchmark.jobs import load_plain
 from memnet_basicsr.analysis.benchmark.report import (COLUMNS, GROWTH_COLUMNS, VERDICT_COLUMNS, growth_rows, header,
                                                       rows_of, verdict_rows)
@@ -42,7 +42,9 @@ def parse(args):
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='Default: %(default)s')
     parser.add_argument('--repetitions', type=int, default=3, help='timed runs of each job. Default: %(default)s')
     parser.add_argument('--compile', action='store_true', help='also measure torch.compile (takes minutes)')
-    parser.add_argument('--onnx', action='store_true', help='also measure ONNX Runtime (fp32, CPU)')
+    parser.add_argument(
+        '--engines', action='store_true', help='also measure ONNX Runtime and OpenVINO (CPU; int8, too)')
+    parser.add_argument('--packaged', metavar='IMAGE', help='also restore this image with the bundled networks')
     parser.add_argument('--growth', action='store_true', help='also measure larger images and batches, once each')
     parser.add_argument('--pipeline', metavar='LMDB', help='also measure whether reading this LMDB keeps up')
     parser.add_argument(
@@ -90,7 +92,7 @@ def main(args=None):
     report.add('# Benchmark', '', *header(args.threads, args.device, args.repetitions, args.quick))
     for device in args.device:
         cases = make_cases(REFERENCE, networks, tasks, args.precision, device, args.threads, args.quick, args.compile,
-                           args.onnx)  # yapf: disable
+                           args.engines)  # yapf: disable
         measured = [(case, store.measure(case, args.repetitions, args.quick)) for case in cases]
         report.section(f'Time and memory ({device})', COLUMNS, [row for v in measured for row in rows_of(*v)])
         verdicts = verdict_rows(measured)
@@ -103,6 +105,9 @@ def main(args=None):
         if args.pipeline:
             rows = pipeline.rows_of(pipeline.measure_pipeline(args.pipeline, args.pipeline_opt, device, args.quick))
             report.section(f'Pipeline ({device})', pipeline.COLUMNS, rows)
+    if args.packaged:
+        rows = list(packaged.packaged_rows(args.packaged, quick=args.quick))
+        report.section(f'Bundled networks (cpu, {osp.basename(args.packaged)})', packaged.COLUMNS, rows)
     if args.output:
         write_atomically(osp.join(args.output, 'benchmark.md'), report.text.encode())
         print(f'\nwrote {args.output}', file=sys.stderr)

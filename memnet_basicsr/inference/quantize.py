@@ -1,4 +1,6 @@
 """Post-training quantization of exported networks to int8."""
+import contextlib
+import logging
 import tempfile
 from os import path as osp
 
@@ -66,8 +68,7 @@ def quantize(content, inputs):
             return None if img is None else {'lq': img}
 
     model = onnx.load_from_string(content)
-    onnx.helper.set_model_props(model, {'onnx.infer': 'onnxruntime.quant'})  # otherwise it advises to run more tools
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _no_warnings():
         path = osp.join(folder, 'int8.onnx')
         quantization.quantize_static(
             model,
@@ -82,6 +83,17 @@ def quantize(content, inputs):
             extra_options={'OpTypesToExcludeOutputQuantization': ['Conv']})
         with open(path, 'rb') as f:
             return f.read()
+
+
+@contextlib.contextmanager
+def _no_warnings():
+    """Silence the advice to run other tools first, which onnxruntime logs as warnings of the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _outer_convolutions(nodes):

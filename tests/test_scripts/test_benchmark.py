@@ -1,3 +1,4 @@
+import cv2
 import importlib.util
 import math
 import numpy as np
@@ -6,14 +7,17 @@ import pytest
 import sys
 from pathlib import Path
 
-from memnet_basicsr.analysis.benchmark.jobs import (CONVOLUTIONS, OURS, OURS_DEPLOY, OURS_RECOMPUTE, PLAIN, PLAIN_LAST,
-                                                    load_plain)
+from memnet_basicsr.analysis.benchmark.jobs import (CONVOLUTIONS, ENGINES, OURS, OURS_DEPLOY, OURS_RECOMPUTE, PEAK,
+                                                    PLAIN, PLAIN_LAST, load_plain)
+from memnet_basicsr.analysis.benchmark.packaged import packaged_rows
 from memnet_basicsr.analysis.benchmark.pipeline import measure_pipeline
 from memnet_basicsr.data.lmdb_util import write_lmdb
 from memnet_basicsr.errors import UsageError
+from memnet_basicsr.inference.backends import is_installed
 
 ROOT = Path(__file__).resolve().parents[2]
 PRECISIONS = ['fp32', 'bf16']
+SHORT = ('MemoryNet (memory: none)', 'MemoryNet (memory: feature)')  # fewer forms
 QUICK = ('--threads', '1', '--quick', '--repetitions', '1')
 
 
@@ -50,14 +54,19 @@ def test_quick_run_has_every_row(run_command, tmp_path):
     for memory in ('released', 'none', 'feature'):
         forms[f'MemoryNet (memory: {memory}) inference'].append(OURS_DEPLOY)
     want = {(title, form, precision) for title, own in forms.items() for form in own for precision in PRECISIONS}
+    for title in forms:
+        want |= {(title, PEAK, v) for v in PRECISIONS if title.split(' inf')[0] not in SHORT}
     assert {(v[0].split(',')[0], v[1], v[2]) for v in rows} == want and len(rows) == len(want)
 
-    for title, form, precision, time, *ratios, memory, memory_ratio in rows:
-        assert float(time) > 0
+    for title, form, precision, time, cpu, *ratios, speed, share, memory, memory_ratio in rows:
+        assert float(time) > 0 and float(cpu) > 0 and float(speed) >= 0
+        assert form != PEAK or float(share) == 1
         assert all(float(v) > 0 for v in ratios if v != '-')
         assert float(ratios[0]) > 0 and float(ratios[1]) > 0
         if form == PLAIN:
             assert float(ratios[1]) == 1 and (precision == 'bf16' or float(ratios[0]) == 1)
+        if form == PEAK:
+            continue
         if form == CONVOLUTIONS:
             assert float(ratios[2]) == 1 and memory == '-'
         else:
@@ -70,6 +79,16 @@ def test_quick_run_has_every_row(run_command, tmp_path):
     assert sorted(os.listdir(out)) == ['benchmark.json', 'benchmark.md']
 
 
+def test_engines(script, capsys):
+    script('--only', 'memnet', '--task', 'infer', '--engines')
+    rows = cells(capsys.readouterr().out, 'Time and memory (cpu)')
+    precisions = {'onnxruntime': ('fp32', 'int8'), 'openvino': ('fp32', 'bf16', 'int8')}
+    want = {(form, v) for form, name in ENGINES.items() if is_installed(name) for v in precisions[name]}
+    measured = {(v[1], v[2]): v for v in rows if not v[3].startswith('skipped')}
+    assert want | {(PEAK, v) for v in ('fp32', 'bf16', 'int8')} <= measured.keys()
+    assert all(float(v) > 0 for key in want for v in measured[key][3:6] + measured[key][9:10])
+
+
 def test_pipeline(script, tmp_path, capsys):
     images = ((f'p{i}', np.full((70, 80), i, np.uint8)) for i in range(5))
     write_lmdb(str(tmp_path / 'x.lmdb'), images, progress=False)
@@ -77,6 +96,15 @@ def test_pipeline(script, tmp_path, capsys):
     loader, memory, training, reached = cells(capsys.readouterr().out, 'Pipeline (cpu)')
     assert all(float(v[1]) > 0 for v in (loader, memory, training))
     assert 0 <= float(training[2].rstrip('%')) <= 100 and reached[2] in ('yes', 'no')
+
+
+def test_bundled_networks(tmp_path):
+    path = str(tmp_path / 'x.png')
+    cv2.imwrite(path, np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
+    rows = list(packaged_rows(path, ['memorynet_clouds'], quick=True))
+    assert [v[:3] for v in rows[:3]] == [['memorynet_clouds', 'torch', 'fp32'], ['memorynet_clouds', 'torch', 'bf16'],
+                                         ['non-local means', 'cv2', 'uint8']]  # yapf: disable
+    assert all(float(v) > 0 for row in rows for v in row[3:])
 
 
 def test_errors(script, tmp_path):

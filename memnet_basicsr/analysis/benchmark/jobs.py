@@ -1,10 +1,8 @@
 """The jobs of the benchmark: networks and tasks to measure. Each job runs in its own process, see process.py."""
 import importlib.util
-import io
 import math
 import torch
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import path as osp
 from torch import nn
 from torch.nn import functional as F
@@ -16,14 +14,24 @@ from ...archs.memorynet_arch import MemoryNet
 from ...errors import UsageError
 from ...fast.heap_util import give_back_memory, keep_freed_memory
 from ...inference import Inference
+from ...inference.backends import Engine, is_installed, not_installed
+from ...inference.onnx_graph import to_onnx
+from ...inference.quantize import quantize
 
 PLAIN, PLAIN_LAST = 'plain', 'plain, channels_last'
-PLAIN_COMPILED, PLAIN_ONNX = 'plain, torch.compile', 'plain, ONNX Runtime'
+PLAIN_COMPILED, PEAK = 'plain, torch.compile', 'matrix product'
 OURS, OURS_DEPLOY, OURS_RECOMPUTE = 'ours', 'ours, deploy', 'ours, recompute'
 OURS_COMPILED = 'ours, torch.compile'
 CONVOLUTIONS = 'convolutions alone'
-OPTIONAL = (PLAIN_COMPILED, PLAIN_ONNX, OURS_COMPILED)  # skipped with a reason if they fail
+ENGINES = {
+    'plain, ONNX Runtime': 'onnxruntime',
+    'plain, OpenVINO': 'openvino',
+    'ours, ONNX Runtime': 'onnxruntime',
+    'ours, OpenVINO': 'openvino'
+}
+OPTIONAL = (PLAIN_COMPILED, OURS_COMPILED, *ENGINES, PEAK)  # skipped with a reason if they fail
 
+PEAK_SIDE, PEAK_PRODUCTS = 1024, 4
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 NARROW = {
     'memnet': dict(num_feat=8, num_block=2, num_recursion=2),
@@ -40,7 +48,7 @@ class Job:
         network (str): 'memnet' (M6R6) or 'memorynet'.
         task (str): 'infer' or 'train'.
         form (str): One of the forms above.
-        precision (str): 'fp32' or 'bf16'.
+        precision (str): 'fp32', 'bf16' or, for engines, 'int8'.
         shape (tuple[int]): Shape of the input, (n, c, h, w).
         reference (str): Folder of the plain networks (tests/reference in a clone).
         memory (str): Memory of MemoryNet; the plain network supports 'none' and 'released'. Default: 'none'.
@@ -71,8 +79,10 @@ def prepare(job):
     torch.manual_seed(0)
     if job.form == CONVOLUTIONS:
         return _convolutions_run(job)
-    if job.form == PLAIN_ONNX:
-        return _onnx_run(job)
+    if job.form in ENGINES:
+        return _engine_run(job)
+    if job.form == PEAK:
+        return _peak_run(job)
     run = _training_run(job) if job.task == 'train' else _inference_run(job)
     if job.form in (PLAIN_COMPILED, OURS_COMPILED):
         for _ in range(2):  # compilation counts as building the network
@@ -172,27 +182,42 @@ class FirstOutput(nn.Module):
         return self.net(x)[0]
 
 
-def _onnx_run(job):
-    if job.precision != 'fp32' or job.device != 'cpu':
-        raise UsageError('ONNX Runtime is measured only in fp32 on the CPU')
-    try:
-        import onnx  # noqa: F401  (required by torch's exporter)
-        import onnxruntime
-    except ImportError as error:
-        raise UsageError(f'{error.name} is not installed') from None
-    x = torch.rand(job.shape)
-    buffer = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            FirstOutput(build_network(job)).eval(), (x, ), buffer, input_names=['lq'], opset_version=17, dynamo=False)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = job.threads
-    session = onnxruntime.InferenceSession(buffer.getvalue(), options, providers=['CPUExecutionProvider'])
-    del buffer
+def _engine_run(job):
+    backend = ENGINES[job.form]
+    if job.device != 'cpu':
+        raise UsageError('engines are measured on the CPU only')
+    if not is_installed(backend):
+        raise not_installed(backend)
+    net, x = build_network(job).eval(), torch.rand(job.shape)
+    net = net if job.form.startswith('ours') else FirstOutput(net).eval()
+    graph = to_onnx(net, {'num_in_ch': job.shape[1]})
+    if job.precision == 'int8':
+        graph = graph._replace(content=quantize(graph.content, [x[:, :, :64, :64].numpy()]))
+    engine = Engine(backend, graph, 'fp32' if job.precision == 'int8' else job.precision)
+    del net, graph
     give_back_memory()
-    inputs = {'lq': x.numpy()}
-    return lambda: session.run(None, inputs)
+    return lambda: engine(x)
+
+
+def _peak_run(job):
+    """Large matrix products: the peak of the machine in a precision."""
+    if job.precision == 'int8':
+        one = two = torch.ones(PEAK_SIDE, PEAK_SIDE, dtype=torch.int8)
+        return lambda: [torch._int_mm(one, two) for _ in range(PEAK_PRODUCTS)]  # there is no public int8 product
+    one, two = (torch.rand(PEAK_SIDE, PEAK_SIDE, device=job.device).to(DTYPES[job.precision]) for _ in range(2))
+    return lambda: [one @ two for _ in range(PEAK_PRODUCTS)]
+
+
+def operations(job):
+    """Additions and multiplications of a job: those of the plain network's convolutions, three times in training."""
+    if job.form == PEAK:
+        return 2 * PEAK_SIDE**3 * PEAK_PRODUCTS
+    with torch.device('meta'):
+        total = 0
+        for x, weight, _, _, stride, *_ in executed_convolutions(replace(job, form=PLAIN)):
+            step = stride if isinstance(stride, int) else stride[0]
+            total += 2 * x[0] * x[2] * x[3] // step**2 * math.prod(weight)
+    return total * (3 if job.task == 'train' else 1)
 
 
 class ConvolutionLog(TorchFunctionMode):

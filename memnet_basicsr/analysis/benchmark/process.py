@@ -21,16 +21,24 @@ class Result:
     Args:
         job (Job): The job.
         seconds (list[float]): Seconds of every repetition.
+        cpu (list[float]): CPU seconds of every repetition, over all threads; empty on a GPU.
         peak (float): Peak memory in bytes, above what the process held after building the network.
         skipped (str | None): Reason if the job could not be measured.
     """
     job: Job
     seconds: list = field(default_factory=list)
+    cpu: list = field(default_factory=list)
     peak: float = float('nan')
     skipped: str | None = None
 
     @property
     def median(self):
+        """Median of the CPU seconds, which other programs disturb less; on a GPU, of the seconds."""
+        return statistics.median(self.cpu or self.seconds)
+
+    @property
+    def wall(self):
+        """Median of the seconds."""
         return statistics.median(self.seconds)
 
 
@@ -73,11 +81,11 @@ def _status(key):
 
 
 def seconds_of(run, device, gpu_runs=10):
-    """Seconds of one call; on a GPU the mean of several, measured by CUDA events."""
+    """Seconds and CPU seconds of one call; on a GPU the mean of several, by CUDA events, and None."""
     if torch.device(device).type != 'cuda':
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         run()
-        return time.perf_counter() - start
+        return time.perf_counter() - start, time.process_time() - start_cpu
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize()
     start.record()
@@ -85,7 +93,7 @@ def seconds_of(run, device, gpu_runs=10):
         run()
     end.record()
     torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1000 / gpu_runs
+    return start.elapsed_time(end) / 1000 / gpu_runs, None
 
 
 class Failure(Exception):
@@ -136,7 +144,9 @@ class Worker:
         """Run the job once."""
         value = self._call(_run, self.result.job.device)
         if timed and value is not None:
-            self.result.seconds.append(value)
+            seconds, cpu = value
+            self.result.seconds.append(seconds)
+            self.result.cpu += [] if cpu is None else [cpu]
 
     def read_peak(self):
         """Read the peak memory."""

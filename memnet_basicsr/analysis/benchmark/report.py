@@ -1,15 +1,16 @@
 """Tables of the benchmark."""
 import os
 import platform
+import statistics
 import torch
 
-from .jobs import CONVOLUTIONS, PLAIN
+from .jobs import CONVOLUTIONS, PEAK, PLAIN, operations
 from .suite import find, verdicts
 
 MB = 2**20
 BUSY = 0.2  # load per core above which times are unreliable
-COLUMNS = ('network and input', 'form', 'precision', 'time (s)', 'to plain fp32', 'to plain', 'to convolutions',
-           'peak memory (MB)', 'memory to plain fp32')  # yapf: disable
+COLUMNS = ('network and input', 'form', 'precision', 'time (s)', 'CPU (s)', 'to plain fp32', 'to plain',
+           'to convolutions', 'GFLOP/s', 'share of peak', 'peak memory (MB)', 'memory to plain fp32')  # yapf: disable
 
 
 def header(threads, devices, repetitions, quick):
@@ -20,7 +21,9 @@ def header(threads, devices, repetitions, quick):
         f'- GPU: {torch.cuda.get_device_name() if "cuda" in devices else "none measured"}',
         f'- torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}',
         f'- load average before the measurement: {load:.2f}',
-        f'- time: median of {repetitions} repetitions, in turns, after an untimed one; memory: peak above what the '
+        f'- time: median of {repetitions} repetitions, in turns, after an untimed one; ratios are of CPU time (all '
+        'threads); GFLOP/s: operations of the plain network\'s convolutions per CPU second, beside the peak of a '
+        'large matrix product; memory: peak above what the '
         'process holds after building the network (CPU: resident set without library code, GPU: tensors)',
         '- bf16: inference with converted networks, training with autocast; a training step includes AdamW, and for '
         'ours the allocator setting of RestorationModel; convolutions alone: all convolutions of the plain network, in '
@@ -51,16 +54,23 @@ def rows_of(case, results):
         job = result.job
         row = [case.title, job.form, job.precision]
         if result.skipped:
-            rows.append(row + [f'skipped: {result.skipped}'.replace('|', '/')] + ['-'] * 5)
+            rows.append(row + [f'skipped: {result.skipped}'.replace('|', '/')] + ['-'] * 8)
             continue
-        row.append(f'{result.median:.3g}')
+        row += [f'{result.wall:.3g}', f'{statistics.median(result.cpu):.3g}' if result.cpu else '-']
         for other in (plain, find(results, PLAIN, job.precision), find(results, CONVOLUTIONS, job.precision)):
             row.append(f'{result.median / other.median:.3f}' if other else '-')
-        if job.form == CONVOLUTIONS:  # runs on preallocated memory
+        speed, peak = speed_of(result), find(results, PEAK, job.precision)
+        row += [f'{speed / 1e9:.0f}', f'{speed / speed_of(peak):.2f}' if peak else '-']
+        if job.form in (CONVOLUTIONS, PEAK):  # runs on preallocated memory
             rows.append(row + ['-', '-'])
         else:
             rows.append(row + [f'{result.peak / MB:.1f}', _ratio(result.peak, plain.peak)])
     return rows
+
+
+def speed_of(result):
+    """Operations per second, of CPU time; see :func:`operations`."""
+    return operations(result.job) / result.median
 
 
 def _ratio(value, other):

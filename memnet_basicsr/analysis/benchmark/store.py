@@ -31,7 +31,7 @@ class Store:
         key = f'{repetitions} of {case.jobs}'
         if key not in self.known:
             results = measure(case, repetitions, quick)
-            self.known[key] = [dict(seconds=v.seconds, peak=v.peak, skipped=v.skipped) for v in results]
+            self.known[key] = [dict(seconds=v.seconds, cpu=v.cpu, peak=v.peak, skipped=v.skipped) for v in results]
             if self.path:
                 write_atomically(self.path, json.dumps(self.known, indent=1).encode())
         return [Result(job, **values) for job, values in zip(case.jobs, self.known[key])]

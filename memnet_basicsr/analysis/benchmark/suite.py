@@ -1,8 +1,8 @@
 """Cases of the benchmark: which jobs are compared, and the targets."""
 from dataclasses import dataclass, replace
 
-from .jobs import (CONVOLUTIONS, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE, PLAIN, PLAIN_COMPILED, PLAIN_LAST,
-                   PLAIN_ONNX, Job)
+from .jobs import (CONVOLUTIONS, ENGINES, OURS, OURS_COMPILED, OURS_DEPLOY, OURS_RECOMPUTE, PEAK, PLAIN, PLAIN_COMPILED,
+                   PLAIN_LAST, Job)
 
 # (network, task) -> shape of the input, and shape with --quick
 SHAPES = {
@@ -51,7 +51,7 @@ class Case:
 
 
 def make_cases(reference, networks, tasks, precisions, device, threads, quick=False, with_compile=False,
-               with_onnx=False):  # yapf: disable
+               with_engines=False):  # yapf: disable
     """Make the cases (list[Case]) of the benchmark on one device.
 
     ``networks``, ``tasks`` and ``precisions`` list what to measure. The first job of each case is the plain network in
@@ -62,24 +62,37 @@ def make_cases(reference, networks, tasks, precisions, device, threads, quick=Fa
         for task in tasks:
             for memory in _memories(network, task):
                 forms = [PLAIN, PLAIN_LAST]
-                forms += [PLAIN_COMPILED] * with_compile + [PLAIN_ONNX] * (with_onnx and task == 'infer')
+                forms += [PLAIN_COMPILED] * with_compile
                 # On a CPU only the plain network is compiled, because compilation takes minutes.
                 forms += [OURS] + [OURS_COMPILED] * (with_compile and device != 'cpu')
                 if task == 'train':
                     forms += [OURS_RECOMPUTE] * (network == 'memorynet')
                 else:
                     forms.append(OURS_DEPLOY)
-                forms.append(CONVOLUTIONS)
+                engines = [*ENGINES] if with_engines and task == 'infer' else []
+                forms += [*engines, CONVOLUTIONS, PEAK]
                 if network == 'memorynet' and memory != 'released':
                     forms = [v for v in forms if v in (PLAIN, OURS, OURS_DEPLOY)]
                 job = Job(network, task, PLAIN, 'fp32', SHAPES[network, task][quick], reference, memory, quick,
                           device=device, threads=threads)  # yapf: disable
-                jobs = [replace(job, form=form, precision=v) for v in precisions for form in forms]
-                jobs = [v for v in jobs if (v.form, v.precision) != (PLAIN_ONNX, 'bf16')]
+                jobs = [
+                    replace(job, form=form, precision=v) for v in [*precisions] + ['int8'] * bool(engines)
+                    for form in forms if v in _precisions(form)
+                ]
                 if 'fp32' not in precisions:  # all ratios refer to it
                     jobs.insert(0, job)
                 cases.append(Case(network, task, memory, tuple(jobs)))
     return cases
+
+
+def _precisions(form):
+    if form == PEAK:
+        return ('fp32', 'bf16', 'int8')
+    return {
+        'onnxruntime': ('fp32', 'int8'),
+        'openvino': ('fp32', 'bf16', 'int8'),
+        None: ('fp32', 'bf16')
+    }[ENGINES.get(form)]
 
 
 def _memories(network, task):
@@ -143,7 +156,8 @@ def verdicts(case, results):
         if not ours:
             continue
         rows.append((f'time, {best}, {precision}, to plain fp32', ours.median / plain.median, targets[precision]))
-        others = [find(results, v, precision) for v in (PLAIN_LAST, PLAIN_COMPILED, PLAIN_ONNX)]
+        plain_engines = [v for v in ENGINES if v.startswith('plain')]
+        others = [find(results, v, precision) for v in (PLAIN_LAST, PLAIN_COMPILED, *plain_engines)]
         fastest = min((v for v in others if v), key=lambda v: v.median, default=None)
         if fastest:
             label = f'time, {best}, {precision}, to the fastest other ({fastest.job.form})'
@@ -155,4 +169,27 @@ def verdicts(case, results):
     if ours and convolutions and 'convolutions' in targets:
         label = f'time, {best}, fp32, to the convolutions alone'
         rows.append((label, ours.median / convolutions.median, targets['convolutions']))
+    return rows + engine_verdicts(results)
+
+
+def engine_verdicts(results):
+    """The best of our forms against OpenVINO on the plain graph, which a user gets by one pip install."""
+    rows, ours = [], {}
+    for precision in ('fp32', 'bf16', 'int8'):
+        forms = [OURS_DEPLOY, *(v for v in ENGINES if v.startswith('ours'))]
+        found = [v for v in (find(results, form, precision) for form in forms) if v]
+        rival = find(results, 'plain, OpenVINO', precision)
+        if not found:
+            continue
+        ours[precision] = best = min(found, key=lambda v: v.median)
+        if rival and precision != 'int8':
+            label = f'best backend ({best.job.form}), {precision}, to plain, OpenVINO'
+            rows.append((f'time, {label}', best.median / rival.median, 0.85))
+            rows.append((f'memory, {label}', best.peak / rival.peak, 0.4))
+    torch_form, rival = find(results, OURS_DEPLOY, 'bf16'), find(results, 'plain, OpenVINO', 'bf16')
+    if torch_form and rival:
+        rows.append((f'time, {OURS_DEPLOY}, bf16, to plain, OpenVINO', torch_form.median / rival.median, 1.))
+    if 'int8' in ours and 'bf16' in ours:
+        ratio = ours['int8'].median / ours['bf16'].median
+        rows.append((f'time, best int8 ({ours["int8"].job.form}), to the best bf16', ratio, 0.6))
     return rows

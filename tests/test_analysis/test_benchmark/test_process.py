@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from memnet_basicsr.analysis.benchmark.jobs import OURS_DEPLOY, PLAIN, PLAIN_ONNX, Job
+from memnet_basicsr.analysis.benchmark.jobs import OURS_DEPLOY, PLAIN, Job
 from memnet_basicsr.analysis.benchmark.process import measure
 from memnet_basicsr.analysis.benchmark.report import rows_of
 from memnet_basicsr.analysis.benchmark.suite import Case
@@ -39,7 +39,7 @@ def test_memory_of_a_job_is_that_of_its_tensors():
 
 def test_failing_jobs_are_skipped_or_reported():
     plain = Job('memnet', 'infer', PLAIN, 'fp32', (1, 1, 16, 16), REFERENCE, narrow=True)
-    impossible = replace(plain, form=PLAIN_ONNX, precision='bf16')
+    impossible = replace(plain, form='plain, ONNX Runtime', precision='bf16')
     case = Case('memnet', 'infer', 'none', (plain, impossible))
     results = measure(case, 1, quick=True, progress=False)
     assert 'fp32' in results[1].skipped and not results[0].skipped

@@ -15,7 +15,10 @@ def test_interrupted_benchmark_continues(tmp_path, monkeypatch):
 
     def fake(case, repetitions, quick):
         measured.append(case)
-        return [Result(v, [0.5 * repetitions], 7., 'why' if v.form == OURS else None) for v in case.jobs]
+        return [
+            Result(v, [0.5 * repetitions], [0.5 * repetitions], 7., 'why' if v.form == OURS else None)
+            for v in case.jobs
+        ]
 
     monkeypatch.setattr(benchmark_store, 'measure', fake)
     first = Store(path).measure(case, 2)
