@@ -6,7 +6,7 @@ Needs Python 3.10 or newer with venv, and a package index. BasicSR's setup.py is
 build on Python 3.13 and newer otherwise). Use the folder `scripts/basicsr_build` by hand to do just that:
 
     pip install setuptools wheel
-    PYTHONPATH=scripts/basicsr_build pip install --no-build-isolation --no-deps basicsr
+    PYTHONPATH=$PWD/scripts/basicsr_build pip install --no-build-isolation --no-deps basicsr
 """
 import argparse
 import hashlib
