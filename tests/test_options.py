@@ -62,6 +62,9 @@ def reduce_network(block):
         block.update(num_feat=4, num_block=min(block['num_block'], 2), num_recursion=min(block['num_recursion'], 2))
     elif block['type'] == 'MemoryNet':
         block.update(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1)
+    elif block['type'] == 'MemoryAugmented' and block['backbone']['type'] == 'MemNet':
+        reduce_network(block['backbone'])
+        block['dry_size'] = 16
     elif block['type'] == 'MemoryAugmented':
         block['memory'].update(num_feat=8, num_class=2)
         block['dry_size'] = 16

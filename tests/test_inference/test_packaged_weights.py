@@ -21,8 +21,8 @@ TESTED_BY = {
     'memnet_denoise': 'test_MemNet_GrayDenoise_BSD',
     'memnet_denoise_color': 'test_MemNet_ColorDenoise_BSD',
     'memnet_jpeg': 'test_MemNet_ColorJPEG_LIVE1',
-    'memnet_sr': 'test_MemNet_SR_Set5_small',
-    'memorynet_clouds': 'test_MemoryNet_RICE1_small',
+    'memnet_sr': 'test_MemNet_SR_BSD_Set5',
+    'memorynet_clouds_demo': 'test_MemoryNet_RICE1_small',
 }
 
 
@@ -107,7 +107,7 @@ def test_enlarges(scale):
 def test_removes_clouds():
     folder = ROOT.parent / 'shared/data/rice1_mini/test'
     pairs = [(cv2.imread(str(v)), cv2.imread(str(folder / 'label' / v.name))) for v in (folder / 'cloud').iterdir()]
-    restore = load_restorer('memorynet_clouds', device='cpu')
+    restore = load_restorer('memorynet_clouds_demo', device='cpu')
     gains = [
         calculate_psnr(restore(bad[..., ::-1])[..., ::-1], clean, 0) - calculate_psnr(bad, clean, 0)
         for bad, clean in pairs[:3]
