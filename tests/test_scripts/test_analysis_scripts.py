@@ -141,7 +141,7 @@ def test_feature_spectrum(make_net, clean_images, tmp_path, capsys, level, draws
     ('gate_norms', ['--weights', '{weights}', '--opt', 'none.yml'], 'none.yml does not exist'),
     ('gate_norms', ['--weights', '{weights}', '--opt', '{other}'], 'does not fit MemNet'),
     ('gate_norms', ['--weights', '{edsr}', '--opt', '{edsr_opt}'], 'network_g is EDSR'),
-    ('gate_norms', ['--weights', '{opt}', '--opt', '{opt}'], 'cannot be read'),
+    ('gate_norms', ['--weights', '{opt}', '--opt', '{opt}'], 'cannot be loaded'),
     ('gate_norms', ['--weights', '{weights}', '--opt', '{opt}', '--output', 'gate.pdf'], 'PNG'),
     ('supervised_outputs', ['--weights', '{basic}', '--opt', '{basic_opt}', '--images', '{folder}', '--level',
                             'sigma=50'], 'basic MemNet'),

@@ -101,8 +101,8 @@ def test_pipeline(script, tmp_path, capsys):
 def test_bundled_networks(tmp_path):
     path = str(tmp_path / 'x.png')
     cv2.imwrite(path, np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
-    rows = list(packaged_rows(path, ['memorynet_clouds'], quick=True))
-    assert [v[:3] for v in rows[:3]] == [['memorynet_clouds', 'torch', 'fp32'], ['memorynet_clouds', 'torch', 'bf16'],
+    rows = list(packaged_rows(path, ['memorynet_clouds_demo'], quick=True))
+    assert [v[:3] for v in rows[:3]] == [['memorynet_clouds_demo', 'torch', 'fp32'], ['memorynet_clouds_demo', 'torch', 'bf16'],
                                          ['non-local means', 'cv2', 'uint8']]  # yapf: disable
     assert all(float(v) > 0 for row in rows for v in row[3:])
 
