@@ -102,8 +102,8 @@ def test_bundled_networks(tmp_path):
     path = str(tmp_path / 'x.png')
     cv2.imwrite(path, np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
     rows = list(packaged_rows(path, ['memorynet_clouds_demo'], quick=True))
-    assert [v[:3] for v in rows[:3]] == [['memorynet_clouds_demo', 'torch', 'fp32'], ['memorynet_clouds_demo', 'torch', 'bf16'],
-                                         ['non-local means', 'cv2', 'uint8']]  # yapf: disable
+    assert [v[1:3] for v in rows[:3]] == [['torch', 'fp32'], ['torch', 'bf16'], ['cv2', 'uint8']]
+    assert [v[0] for v in rows[:3]] == ['memorynet_clouds_demo'] * 2 + ['non-local means']
     assert all(float(v) > 0 for row in rows for v in row[3:])
 
 
