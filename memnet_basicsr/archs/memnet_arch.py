@@ -57,7 +57,8 @@ class MemNet(nn.Module):
     """MemNet: A Persistent Memory Network for Image Restoration.
 
     Ref: https://arxiv.org/abs/1708.02209 (ICCV 2017). Where the paper is silent (order of the gate's sources, shared
-    weights), this follows the published Caffe definition. There, biases learn at 0.1 times the learning rate.
+    weights), this follows the published Caffe definition. There, biases learn at 0.1 times the learning rate. One
+    departure: the bias of the first BatchNorm starts at 3.
 
     Args:
         num_in_ch (int): Channels of the input and the output: 1 (gray or Y) or 3 (RGB). Default: 1.

@@ -144,9 +144,9 @@ class RunningScaler(nn.Module):
         self.register_buffer('var', torch.ones(num_feat))
         self.register_buffer('count', torch.zeros((), dtype=torch.long))
 
-    def forward(self, feat):
-        """(n, num_feat) -> (n, num_feat)."""
-        if self.training:
+    def forward(self, feat, update=True):
+        """(n, num_feat) -> (n, num_feat); training updates the statistics unless ``update`` is False."""
+        if self.training and update:
             with torch.no_grad():
                 self.count += 1
                 share = (1 / self.count.to(self.mean.dtype)).clamp(min=self.momentum)
@@ -176,7 +176,7 @@ class MemoryInsertion(nn.Module):
         super().__init__()
         self.level, self.chained, self.replace = check_level(level), chained, replace
         self.recalling = False
-        self.scaler = RunningScaler(num_in) if centred else nn.Identity()
+        self.scaler = RunningScaler(num_in) if centred else None
         self.proj_in = nn.Linear(num_in, memory_feat)
         self.proj_out = nn.Linear(memory_feat, num_in, bias=False)
         if not replace:
@@ -188,8 +188,10 @@ class MemoryInsertion(nn.Module):
         proj_out = self.proj_recall if self.recalling and not self.replace else self.proj_out
         if proj_out is None:
             raise ValueError("MemoryInsertion has no layer for recalling; set 'reconstruction: true' in network_g.")
-        feat = self.proj_in(self.scaler(to_rows(x)))
-        read = from_rows(proj_out(memory.read(feat, self.level, self.chained)), x)
+        feat = to_rows(x)
+        if self.scaler is not None:  # statistics are those of the features of forward
+            feat = self.scaler(feat, update=not self.recalling)
+        read = from_rows(proj_out(memory.read(self.proj_in(feat), self.level, self.chained)), x)
         return read if self.replace or self.recalling else x + read
 
 

@@ -8,8 +8,10 @@ class MultiOutputLoss(nn.Module):
     """Weighted sum of several losses over several outputs: sum_k v_k sum_i loss_i(output_k, target).
 
     Args:
-        losses (list[dict]): Options of the losses, each with its ``type`` and ``loss_weight`` as in ``pixel_opt``.
-        output_weights (list[float] | None): v_k, final output first. None for 1 each. Default: None.
+        losses (list[dict]): Options of the losses, each with its ``type`` and ``loss_weight`` as in ``pixel_opt``. Each
+            must return one tensor, which PerceptualLoss does not.
+        output_weights (list[float] | None): v_k, final output first. None for 1 each. 0 skips an output. Layers that
+            only it uses then get no gradient, which needs ``find_unused_parameters`` in DDP. Default: None.
         average (bool): Whether to divide v_k by the number of outputs. Default: False.
 
     Raises:

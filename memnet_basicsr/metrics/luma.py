@@ -16,12 +16,14 @@ def to_luma(img, y_range='full'):
         ndarray: float64, (H, W, 1); rounded when ``img`` is uint8, as OpenCV and MATLAB do then.
 
     Raises:
-        ValueError: Another range.
+        ValueError: Another range, or another number of channels.
     """
     if y_range not in ('full', 'limited'):
         raise ValueError(f'y_range {y_range!r} is not known; use full or limited')
     if img.ndim == 2 or img.shape[2] == 1:
         return img.astype(np.float64).reshape(*img.shape[:2], 1)
+    if img.shape[2] != 3:
+        raise ValueError(f'Luminance needs an (H, W, 3) or (H, W, 1) image, but received shape {img.shape}.')
     if y_range == 'full':
         y = img.astype(np.float64) @ [.114, .587, .299]
     else:
@@ -55,6 +57,9 @@ def calculate_psnr_luma(img, img2, crop_border, y_range='full', multiple=1, **kw
 @METRIC_REGISTRY.register()
 def calculate_ssim_luma(img, img2, crop_border, y_range='full', multiple=1, **kwargs):
     """SSIM of the luminance (BasicSR's ``calculate_ssim``), as :func:`calculate_psnr_luma`.
+
+    The window is Gaussian, 11x11. The published Python scripts for RainDrop use scikit-image's uniform 7x7 window, so
+    that their values are not comparable.
 
     Args:
         img (ndarray): (H, W, 3) BGR or (H, W, 1), [0, 255].

@@ -140,6 +140,16 @@ def test_scaler_gives_mean_zero_and_deviation_one():
     assert scaler.count == 8
 
 
+def test_recalling_keeps_the_statistics_of_forward():
+    memory, insertion = small(), MemoryInsertion(5, 6, recall=True, centred=True)
+    insertion(3 + torch.randn(1, 50, 5), memory)
+    mean, var = insertion.scaler.mean.clone(), insertion.scaler.var.clone()
+    with recalling(insertion):
+        insertion(torch.randn(1, 50, 5), memory)
+    assert torch.equal(insertion.scaler.mean, mean) and torch.equal(insertion.scaler.var, var)
+    assert insertion.scaler.count == 1
+
+
 def test_centred_insertion_tells_features_with_a_large_mean_apart():
     x = 10 + torch.randn(1, 500, 5)
     found = {}

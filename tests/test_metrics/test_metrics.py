@@ -274,3 +274,5 @@ def test_luma_is_cut_to_a_multiple(pair):
     assert calculate_psnr_luma(a, b, 0, multiple=4) == calculate_psnr_luma(a[:116, :144], b[:116, :144], 0)
     with pytest.raises(ValueError, match='limited'):
         calculate_psnr_luma(a, b, 0, y_range='video')
+    with pytest.raises(ValueError, match=r'\(3, 119, 147\)'):
+        calculate_psnr_luma(a.transpose(2, 0, 1), b.transpose(2, 0, 1), 0)
