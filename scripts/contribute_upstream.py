@@ -54,7 +54,7 @@ STEPS = {
     ],
     '4-losses': [
         Commit(
-            'Add EdgeLoss, MultiOutputLoss and PSNRLoss', 180, '',
+            'Add EdgeLoss, MultiOutputLoss and PSNRLoss', 180, '4-losses.patch',
             ('basicsr/losses/edge_loss.py', 'basicsr/losses/multi_output_loss.py', 'basicsr/losses/psnr_loss.py'),
             ('docs/Losses.md', 'tests/test_losses/test_restoration_losses.py'))
     ],

@@ -52,8 +52,6 @@ for path in glob.glob('options/train/Mem*Net/*.yml') + glob.glob('options/train/
     opt['val']['val_freq'] = 3
     net = opt['network_g']
     net.update({k: v for k, v in SMALL.items() if k in net or k == 'num_cab' and net['type'] != 'MemNet'})
-    if net['type'] == 'MemoryNet':
-        net.update(memory_opt=dict(centred=True))  # the arguments are those of the plug-in
     for phase, dataset in opt['datasets'].items():
         dataset.update(dataroot_gt=sys.argv[1], io_backend=dict(type='disk'))
         if 'dataroot_lq' in dataset:

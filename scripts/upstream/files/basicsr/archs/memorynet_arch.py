@@ -18,7 +18,8 @@ class MemoryNet(MPRNet):
     encoder place is behind its shallow features, its decoder place in front of the last convolution.
 
     Args:
-        memory_opt (dict | None): Arguments of HierarchicalMemory, and ``centred`` of MemoryInsertion. Default: None.
+        memory_opt (dict | None): Arguments of HierarchicalMemory (``top``: by default the highest of ``levels``), and
+            ``centred`` of MemoryInsertion. Default: None.
         levels (list[str | None]): Level that stages 1, 2 and 3 read from; None for a stage without memory.
             Default: ('part', 'instance', 'semantic').
         insert (list[str]): Where the stages read: encoder1 to encoder3, decoder1 to decoder3 (the number is the

@@ -22,7 +22,8 @@ class DegradedImageDataset(data.Dataset):
         dataroot_gt (str): Data root path for gt.
         meta_info_file (str): Path for meta information file. If not given, all images of the folder are used.
         io_backend (dict): IO backend type and other kwarg.
-        color (str): 'rgb', 'y' (Y of YCbCr as in MATLAB) or 'gray'. Gray images are used as they are. Default: 'rgb'.
+        color (str): 'rgb', 'y' (Y of YCbCr as in MATLAB, rounded to 8 bits) or 'gray'. Gray images are used as they
+            are. Default: 'rgb'.
         gt_size (int): Cropped patched size for gt patches.
         use_hflip (bool): Use horizontal flips.
         use_rot (bool): Use rotation (use vertical flip and transposing h and w for implementation).
@@ -69,6 +70,8 @@ class DegradedImageDataset(data.Dataset):
     def read(self, path, level):
         """Read a GT image, uint8, (h, w, c)."""
         img = cv2.imdecode(np.frombuffer(self.file_client.get(path, 'gt'), np.uint8), cv2.IMREAD_ANYCOLOR)
+        if img is None:
+            raise ValueError(f'{path} is not an image.')
         if img.ndim == 2:
             img = img[..., None]
             return img.repeat(3, axis=2) if self.color == 'rgb' else img
@@ -122,7 +125,8 @@ class JPEGImageDataset(DegradedImageDataset):
 class BicubicImageDataset(DegradedImageDataset):
     """LQ images that are down- and up-scaled by ``downscale`` with MATLAB's bicubic, neither clipped nor rounded.
 
-    GT images are cropped to multiples of the scale. LQ images have the size of GT images (``scale: 1``).
+    ``downscale`` is an integer. GT images are cropped to multiples of it. LQ images have the size of GT images
+    (``scale: 1``).
     """
     level_key = 'downscale'
 

@@ -26,6 +26,8 @@ def calculate_lab_error(img, img2, crop_border, power=1, white='D50', **kwargs):
     assert img.shape == img2.shape, (f'Image shapes are different: {img.shape}, {img2.shape}.')
     if img.ndim != 3 or img.shape[2] != 3:
         raise ValueError(f'calculate_lab_error needs color images, but received shape {img.shape}.')
+    if power not in (1, 2):
+        raise ValueError(f'power must be 1 or 2, but received {power}.')
     if white not in ('D50', 'D65'):
         raise ValueError(f"white must be 'D50' or 'D65', but received {white}.")
     img, img2 = crop([img, img2], crop_border)

@@ -16,9 +16,9 @@ class MemoryNetModel(SRModel):
 
     Each term is optional. It trains any network of one or several outputs, the final one first. In ``train``:
 
-    - reconstruction_opt: Loss between ``net_g.reconstruct(gt)`` and gt.
-    - contrast_opt: ThreeClassContrastiveLoss. It needs ``network_c`` (for example ContrastEncoder) and ``optim_c``. The
-      paper does not define its embedding network and its formula.
+    - reconstruction_opt: Loss between ``net_g.reconstruct(gt)`` and gt, for networks with the method ``reconstruct``.
+    - contrast_opt: ThreeClassContrastiveLoss. It needs ``network_c`` (for example ContrastEncoder), ``optim_c``, and lq
+      and gt of the same size (``scale: 1``). The paper does not define its embedding network and its formula.
     """
 
     def init_training_settings(self):
@@ -29,9 +29,11 @@ class MemoryNetModel(SRModel):
         if train_opt.get('contrast_opt'):
             self.cri_contrast = build_loss(train_opt['contrast_opt']).to(self.device)
             self.net_c = self.model_to_device(build_network(self.opt['network_c']))
+            self.print_network(self.net_c)
             load_path = self.opt['path'].get('pretrain_network_c', None)
             if load_path is not None:
-                self.load_network(self.net_c, load_path, self.opt['path'].get('strict_load_c', True))
+                param_key = self.opt['path'].get('param_key_c', 'params')
+                self.load_network(self.net_c, load_path, self.opt['path'].get('strict_load_c', True), param_key)
             self.net_c.train()
         super(MemoryNetModel, self).init_training_settings()
 
@@ -46,7 +48,7 @@ class MemoryNetModel(SRModel):
         # optimize net_g
         self.optimizer_g.zero_grad()
         self.output = self.net_g(self.lq)
-        restored = self.output[0] if isinstance(self.output, list) else self.output
+        restored = self.output[0] if isinstance(self.output, (list, tuple)) else self.output
 
         loss_dict = OrderedDict()
         if self.cri_pix:
@@ -58,6 +60,7 @@ class MemoryNetModel(SRModel):
             if l_style is not None:
                 loss_dict['l_style'] = l_style
         if self.cri_recon:
+            # a second forward, outside of DistributedDataParallel, which works without find_unused_parameters only
             recon = self.get_bare_model(self.net_g).reconstruct(self.gt)
             loss_dict['l_recon'] = self.cri_recon(recon, self.gt)
         if self.cri_contrast:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from basicsr.archs.memory_util import LEVELS, HierarchicalMemory
+from basicsr.archs.memory_util import LEVELS, HierarchicalMemory, RunningScaler
 from basicsr.archs.memorynet_arch import MemoryNet
 from basicsr.archs.mprnet_arch import MPRNet
 
@@ -32,6 +32,20 @@ def test_hierarchical_memory():
         HierarchicalMemory(top='part').prototypes('semantic')
 
 
+def test_running_scaler():
+    """Test RunningScaler: its statistics are those of all batches so far, and change in training only."""
+
+    scaler, batches = RunningScaler(3), 5 + 2 * torch.randn(8, 100, 3)
+    outputs = [scaler(v) for v in batches]
+    scaler(batches[0] + 9, update=False)
+    scaler.eval()(batches[0] + 9)
+    feats = batches.view(-1, 3)
+    assert torch.allclose(scaler.mean, feats.mean(0), atol=1e-4)
+    assert torch.allclose(scaler.var, feats.var(0, unbiased=False), atol=1e-4)
+    expected = (batches[-1] - feats.mean(0)) / (feats.var(0, unbiased=False) + 1e-5).sqrt()
+    assert torch.allclose(outputs[-1], expected, atol=1e-4)
+
+
 def test_memorynet():
     """Test arch: MemoryNet. It starts as MPRNet, and its memory is trained."""
 
@@ -51,6 +65,22 @@ def test_memorynet():
     loss = sum((v - img).abs().mean() for v in net(img)) + ((net.reconstruct(img) - img)**2).mean()
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+@pytest.mark.parametrize('insert', [['encoder3', 'decoder3'], ['encoder2'], ['encoder3', 'decoder1']])
+def test_memorynet_reconstruct(insert):
+    """Test arch: reconstruct depends on the image through the reads only, and keeps the statistics of forward."""
+
+    memory_opt = dict(centred=True)
+    net = MemoryNet(insert=insert, reconstruction=True, memory_opt=memory_opt, **SMALL).eval()
+    img = torch.rand((1, 3, 16, 16), dtype=torch.float32)
+    assert not torch.equal(net.reconstruct(img), net.reconstruct(1 - img))
+    buffers = [v.clone() for v in net.buffers()]
+    net.train().reconstruct(img)
+    assert all(torch.equal(v, w) for v, w in zip(net.buffers(), buffers))
+    with torch.no_grad():
+        net.memory.weight.zero_()
+    assert torch.equal(net.reconstruct(img), net.reconstruct(1 - img))
 
 
 def test_memorynet_arguments():

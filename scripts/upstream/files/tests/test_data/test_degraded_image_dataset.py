@@ -79,6 +79,14 @@ def test_bicubic(folder):
     assert not torch.equal(item['lq'], item['gt'])
 
 
+def test_no_image(folder):
+    """Test datasets: a file that is no image is named."""
+
+    (folder / 'c.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match='is not an image'):
+        build(folder, 'NoisyImageDataset')[2]
+
+
 def test_16_bits_and_alpha(folder):
     """Test datasets: images of 16 bits are converted to 8, and alpha is dropped, as in PairedImageDataset."""
 

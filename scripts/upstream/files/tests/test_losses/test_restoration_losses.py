@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from basicsr.losses import build_loss
+from basicsr.losses.edge_loss import laplacian
 
 
 def test_edge_loss():
@@ -14,8 +15,20 @@ def test_edge_loss():
     edge = torch.zeros_like(img)
     edge[..., 10:] = 1
     assert build_loss(dict(type='EdgeLoss', loss_weight=2.))(img, img + edge) > 0.01
+    weight = torch.ones((1, 1, 20, 21))
+    loss = build_loss(dict(type='EdgeLoss'))
+    assert torch.allclose(loss(img, edge, weight), loss(img, edge))
     with pytest.raises(ValueError):
         build_loss(dict(type='EdgeLoss', reduction='unknown'))
+
+
+def test_laplacian():
+    """Test laplacian of an impulse, at a pixel that reduce keeps and at another one."""
+
+    for i, value in ((10, 1 - 0.33**2), (11, 1 - 0.25**2)):
+        impulse = torch.zeros((1, 1, 20, 21))
+        impulse[..., i, i] = 1
+        assert abs(laplacian(impulse)[0, 0, i, i] - value) < 1e-5
 
 
 def test_multi_output_loss():

@@ -29,6 +29,8 @@ def test_luma(images):
     assert abs(metric(floats, 'calculate_psnr_luma', y_range='limited') - expected) < 1e-3
     with pytest.raises(ValueError):
         metric(images, 'calculate_psnr_luma', y_range='video')
+    with pytest.raises(ValueError):
+        metric({k: v.transpose(2, 0, 1) for k, v in images.items()}, 'calculate_psnr_luma')  # HWC only
 
 
 def test_ssim_3d(images):
@@ -58,7 +60,8 @@ def test_lab_error(images):
     assert abs(metric(images, 'calculate_lab_error', white='D65') / diff.sum(-1).mean() - 1) < 0.03
     rmse = np.sqrt((diff**2).sum(-1).mean())
     assert abs(metric(images, 'calculate_lab_error', white='D65', power=2) / rmse - 1) < 0.03
-    with pytest.raises(ValueError):
-        metric(images, 'calculate_lab_error', white='D75')
+    for kwargs in (dict(white='D75'), dict(power=0)):
+        with pytest.raises(ValueError):
+            metric(images, 'calculate_lab_error', **kwargs)
     with pytest.raises(ValueError):
         metric({k: v[..., 0] for k, v in images.items()}, 'calculate_lab_error')
