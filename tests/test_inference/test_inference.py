@@ -247,7 +247,7 @@ def test_local_statistics_windows_follow_the_training_patch(pool):
             assert torch.equal(pool(img), nn.functional.adaptive_avg_pool2d(img, 2))
             assert torch.equal(F.avg_pool2d(img, 2), nn.AvgPool2d(2)(img)) and F.avg_pool2d(img, 2).shape[3] == 24
             net.pool(img)
-    with pytest.raises(UsageError, match='no adaptive_avg_pool2d'):
+    with pytest.raises(UsageError, match='no global average pooling'):
         Inference(local_statistics=16)(ConvNet(), img)
 
 

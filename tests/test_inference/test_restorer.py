@@ -82,7 +82,7 @@ def test_integers_are_clipped_and_floats_are_not(make_weights):
     (np.zeros((4, 4), np.int32), 'int32'),
     (np.zeros((4, 4), bool), 'bool'),
     (np.zeros((3, 4, 4), np.uint8), '3 x 4 x 4'),
-    (np.zeros((4, 4, 4), np.uint8), 'c = 1 or 3'),
+    (np.zeros((4, 4, 4), np.uint8), '4 x 4 x 4'),
     (np.zeros((0, 4), np.uint8), '0 x 4'),
     (np.zeros(4, np.uint8), 'images must be'),
     (torch.zeros(4, 4, 3), 'c x h x w'),
