@@ -1,5 +1,6 @@
 """Backends of the inference path: torch, or an inference engine that runs the exported network on the CPU."""
 import contextlib
+import functools
 import importlib.util
 import json
 import numpy as np
@@ -76,9 +77,16 @@ def _start_onnxruntime(content, precision):
     return lambda img: session.run(None, {'lq': img})[0]
 
 
-def _start_openvino(content, precision):
+@functools.lru_cache(maxsize=None)
+def _openvino_core():
+    # One for the process. The CPU plug-in of a Core sets an alternate signal stack, and at its end the one before it,
+    # which is freed if that Core ended first: then a handled signal (SIGCHLD of a data loader) is a segmentation fault.
     import openvino
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def _start_openvino(content, precision):
+    core = _openvino_core()
     options = {
         # otherwise it takes bfloat16 by itself where the processor has it
         'INFERENCE_PRECISION_HINT': {

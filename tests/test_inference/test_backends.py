@@ -3,6 +3,8 @@ import json
 import numpy as np
 import onnx
 import pytest
+import subprocess
+import sys
 import torch
 from os import path as osp
 from PIL import Image
@@ -182,3 +184,25 @@ def test_an_exported_network_is_not_trained(tmp_path):
     with pytest.raises(UsageError, match='is an exported network, which cannot be trained; use the'):
         load(path)
     assert not osp.exists(path)
+
+
+@pytest.mark.skipif('openvino' not in INSTALLED, reason='openvino is not installed')
+def test_signals_are_handled_after_openvino_has_gone():
+    code = """
+import gc, signal, subprocess
+import memnet_basicsr
+from basicsr.archs import build_network
+from memnet_basicsr.inference.backends import Engine
+from memnet_basicsr.inference.onnx_graph import to_onnx
+opt = dict(type='MemNet', num_feat=4, num_block=1, num_recursion=1)
+graph = to_onnx(build_network(opt).eval(), opt)
+first, second = Engine('openvino', graph), Engine('openvino', graph)
+del first
+gc.collect()
+del second
+gc.collect()
+signal.signal(signal.SIGCHLD, lambda *args: print('handled'))
+subprocess.run(['true'])
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0 and 'handled' in done.stdout, done.stderr
