@@ -94,6 +94,12 @@ def test_nothing_is_forgotten(name, option_texts, test_texts):
     assert faults(name, registered()[name], option_texts, test_texts) == []
 
 
+def test_readme_names_every_class():
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    classes = {k: v for k, v in registered().items() if inspect.isclass(v) and '.analysis.' not in v.__module__}
+    assert [name for name in classes if f'`{name}`' not in readme] == []
+
+
 def test_list_of_exceptions_is_short(option_texts):
     """Who gets an option file leaves the list; so does who is removed."""
     assert not [v for v in NOT_IN_OUR_RECIPES if v not in registered()]
