@@ -78,6 +78,17 @@ def copy_project(target):
     return target
 
 
+@pytest.fixture
+def log(caplog, monkeypatch):
+    """Lines of BasicSR's logger, whether or not another test has set it up, which stops it from passing them on."""
+    logger = logging.getLogger('basicsr')
+    monkeypatch.setattr(logger, 'propagate', False)
+    logger.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO, 'basicsr')
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
 @pytest.fixture(scope='session')
 def run_command():
     return run

@@ -36,11 +36,13 @@ class StockOptimizerOptions(Block):
         import torch
 
         from basicsr.models.base_model import BaseModel
+        from .no_compiler import without_compiler
         from .optim import build_optimizer, optimizers
         stand_in = [torch.nn.Parameter(torch.zeros(2, 2))]  # for the network: the class checks its own arguments
         if self.by_basicsr:
             try:  # the last release builds Adam only
-                BaseModel.get_optimizer(None, self.type, stand_in, self.lr)
+                with without_compiler():
+                    BaseModel.get_optimizer(None, self.type, stand_in, self.lr)
             except NotImplementedError:
                 yield 'type', f"BasicSR's models do not build {self.type!r}; use Adam, or RestorationModel"
                 return
@@ -53,7 +55,8 @@ class StockOptimizerOptions(Block):
         if unknown:
             return
         try:
-            build_optimizer(self.type, stand_in, self.lr, **self.arguments())
+            with without_compiler():
+                build_optimizer(self.type, stand_in, self.lr, **self.arguments())
         except UsageError as error:
             yield (), str(error).removeprefix('train: optim_g: ')
 

@@ -3,9 +3,9 @@
 Imports only the standard library, so that ``--help`` and wrong options answer at once.
 """
 import argparse
-import importlib.util
 import sys
-from os import path as osp
+
+from _memnet_basicsr_command import load
 
 DESCRIPTION = """Restore images and videos: files, folders (with subfolders) or patterns in, a folder out.
 
@@ -36,7 +36,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         'memnet-restore',
         description=DESCRIPTION,
-        epilog=EPILOG.format(networks=_overview()),
+        epilog=EPILOG.format(networks=load('inference.bundled').overview() or '  none'),
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-i', '--input', nargs='+', required=True, metavar='PATH', help='files, folders or patterns')
     parser.add_argument('-o', '--output', required=True, metavar='PATH', help='folder (or a file, for one input file)')
@@ -79,15 +79,6 @@ def parse_args(argv=None):
     return args
 
 
-def _overview():
-    """Lines about the bundled networks, from a module that is loaded by its path: the package would import torch."""
-    path = osp.join(osp.dirname(osp.abspath(__file__)), 'bundled.py')
-    spec = importlib.util.spec_from_file_location('memnet_basicsr.inference.bundled', path)
-    bundled = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bundled)
-    return bundled.overview() or '  none'
-
-
 def main(argv=None):
     """Run the command.
 
@@ -98,6 +89,7 @@ def main(argv=None):
         int: Exit code.
     """
     args = parse_args(argv)
+    load('plugin.light_imports').import_package()
     # absolute imports, since this file may have been loaded by its path, without the package around it
     from memnet_basicsr.errors import UsageError
     from memnet_basicsr.inference.batch import restore_files

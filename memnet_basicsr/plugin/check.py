@@ -11,6 +11,7 @@ from os import path as osp
 from basicsr.utils import logger as stock_logger
 from basicsr.utils import registry
 from ..data.options import LoaderOptions
+from ..engine.no_compiler import without_compiler
 from ..engine.options import StockValOptions  # yapf: disable
 from ..engine.options import LoggerOptions, MetricOptions, PathOptions, PerSetOptions, RunOptions, StockTrainOptions
 from ..errors import first_line, near
@@ -394,7 +395,7 @@ class _Check:
         lq_side = side // self.opt.get('scale', 1)
         for device in ('meta', 'cpu'):  # some networks need values
             try:
-                with _quiet(), torch.no_grad(), torch.device(device):
+                with _quiet(device), torch.no_grad(), torch.device(device):
                     net = net if device == 'meta' else _built(type(net), self.opt['network_g'], device)[0]
                     output = net(torch.zeros(1, channels, lq_side, lq_side))
                 break
@@ -552,7 +553,7 @@ def _built(cls, block, device):
         tuple[nn.Module | None, str | None]: What was built, or what its constructor refuses.
     """
     try:
-        with _quiet(), torch.device(device):
+        with _quiet(device), torch.device(device):
             return cls(**_arguments_of(block)), None
     except Exception as error:  # whatever a constructor makes of wrong arguments
         if device == 'meta':  # some constructors need values
@@ -561,13 +562,14 @@ def _built(cls, block, device):
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet(device='cpu'):
     """Suppress output and restore the global random generators; BasicSR's logger has no file yet."""
     states = random.getstate(), torch.get_rng_state()
     logger = logging.getLogger('basicsr')
     disabled, logger.disabled = logger.disabled, True
     try:
-        with pretend(stock_logger, initialized_logger={'basicsr': True}), contextlib.redirect_stdout(io.StringIO()):
+        with pretend(stock_logger, initialized_logger={'basicsr': True}), contextlib.redirect_stdout(io.StringIO()), \
+                without_compiler() if device == 'meta' else contextlib.nullcontext():
             yield
     finally:
         logger.disabled = disabled

@@ -100,6 +100,7 @@ def main(argv):
     except OSError as error:
         sys.stderr.write(f'memnet options: {error}\n')
         return 1
+    load('plugin.light_imports').import_package()
     # absolute names: this file may have been loaded by its path, without the package around it
     from memnet_basicsr.registry import require_basicsr
     require_basicsr()

@@ -1,6 +1,5 @@
 """One optimisation step against closed forms and against plain PyTorch."""
 import copy
-import logging
 import math
 import pytest
 import torch
@@ -21,16 +20,6 @@ def batch(seed=0, size=4):
 
 def tiny_net():
     return nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 1, 3, padding=1))
-
-
-@pytest.fixture
-def log(caplog):
-    """Lines of BasicSR's logger, which does not pass them on."""
-    logger = logging.getLogger('basicsr')
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO, 'basicsr')
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def linear(weights, lr=LR):

@@ -197,27 +197,24 @@ def test_abnormality_is_the_error_of_the_reconstruction(tmp_path):
     assert torch.equal(visuals['abnormality'], expected)
 
 
-def test_failures_are_told_once(tmp_path, caplog):
+def test_failures_are_told_once(tmp_path, log):
     model = model_of(tmp_path)
     for module in model.net_g.modules():
         if isinstance(module, HierarchicalMemory):
             module.log_temperature.data.fill_(5.)  # nearly uniform
-    with caplog.at_level('WARNING', logger='basicsr'):
-        for k in range(2):
-            model.optimize_parameters(k + 1)
-            model.get_current_log()
-    assert len([r for r in caplog.records if 'nearly uniform' in r.message]) == 1, [r.message for r in caplog.records]
+    for k in range(2):
+        model.optimize_parameters(k + 1)
+        model.get_current_log()
+    assert len([r for r in log.records if 'nearly uniform' in r.message]) == 1, [r.message for r in log.records]
 
 
-def test_constant_reads_are_told(tmp_path, caplog):
+def test_constant_reads_are_told(tmp_path, log):
     model = model_of(tmp_path)
     for insertion in model.net_g.insertions.values():
         torch.nn.init.zeros_(insertion.proj_in.weight)  # all queries are the bias
-    with caplog.at_level('WARNING', logger='basicsr'):
-        model.optimize_parameters(1)
-        log = model.get_current_log()
-    assert log['information_part'] == pytest.approx(0, abs=1e-4)
-    assert 'acts as a bias' in caplog.text
+    model.optimize_parameters(1)
+    assert model.get_current_log()['information_part'] == pytest.approx(0, abs=1e-4)
+    assert 'acts as a bias' in log.text
 
 
 def test_memory_of_another_training(tmp_path):

@@ -126,6 +126,28 @@ def test_check_command(folders, capsys, tmp_path):
     assert json.loads((folders / 'own.json').read_text()).keys() == json.loads(SCHEMA.read_text()).keys()
 
 
+def test_check_imports_neither_compiler_nor_statistics():
+    """Each takes as long as torch itself; what BasicSR and torchvision want of them is imported on first use."""
+    code = '''
+import _memnet_basicsr_command as command, json, sys
+code = command.main(['options', 'check', 'train_MemNet_Denoise_BSD'])
+heavy = ('torch._dynamo', 'torch._dynamo.utils', 'scipy.stats', 'matplotlib', 'skimage', 'tensorboard')
+print(json.dumps([code, [v for v in heavy if v in sys.modules]]))
+import numpy
+from basicsr.data.degradations import cdf2
+from scipy.stats import norm
+from torch._dynamo.utils import is_compile_supported
+from torchvision.ops import roi_align
+wanted = getattr(sys.modules['torchvision.ops.roi_align'], 'is_compile_supported', is_compile_supported)
+same = wanted('cpu') == is_compile_supported('cpu')
+print(json.dumps([float(cdf2(numpy.eye(2), numpy.zeros((1, 2)))), norm.cdf(0), same]))
+'''
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    found, later = map(json.loads, result.stdout.splitlines()[-2:])
+    assert found == [0, []] and later == [0.25, 0.5, True]
+
+
 def test_help_answers_without_heavy_imports():
     code = '''
 import _memnet_basicsr_command as command, json, sys
