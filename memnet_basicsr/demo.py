@@ -1,7 +1,7 @@
 """Train a small MemNet denoiser on real photographs with BasicSR's own train.py: ``python -m memnet_basicsr.demo``.
 
 The photographs are those that scikit-image carries, split by image. Everything is written below the current
-directory: datasets/skimage/*.lmdb and experiments/train_MemNet_demo. Takes two to four minutes on two CPU cores.
+directory: datasets/skimage/*.lmdb and experiments/train_MemNet_demo. Takes some four minutes of one CPU core.
 """
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from basicsr.metrics.psnr_ssim import calculate_psnr, calculate_ssim
 from .data.color_util import bgr2gray
 from .data.lmdb_util import write_lmdb
 from .data.noisy_image_dataset import NoisyImageDataset
+from .engine.checkpoint import load, parameters_of
 from .engine.validation import to_image
 from .errors import UsageError
 from .inference import Inference
@@ -75,11 +76,10 @@ def train(options):
 
 def compare(options):
     """Restore the validation photographs with the checkpoint; print a table and write an image."""
-    import torch
     opt = load_yaml(options)
     checkpoint = osp.join(RUN, 'models', 'net_g_latest.pth')
     net = build_network(opt['network_g'])
-    net.load_state_dict(torch.load(checkpoint, map_location='cpu', weights_only=True)['params'])
+    net.load_state_dict(parameters_of(load(checkpoint), checkpoint))
     inference = Inference()
     panels, gains = [], []
     say(f'\n{"photograph":<14}{"noisy":>16}{"restored":>18}{"gain":>12}')
