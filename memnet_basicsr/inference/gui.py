@@ -128,8 +128,8 @@ def build_page(session, weights=()):
                 files = gr.File(file_count='multiple', label='Images', height=160)
                 network = gr.Dropdown([('automatic: noise or JPEG artifacts', AUTO), *names, *weights], value=AUTO,
                                       label='Network')  # yapf: disable
-                strength = gr.Slider(0, 1, value=1, step=0.05, label='Strength: 0 is the input, 1 the output')
-                scale = gr.Slider(1, 4, value=2, step=0.5, label='Scale (super-resolution only)')
+                strength = gr.Slider(0, 1, value=1, step=0.05, label='Strength', info='0 is the input, 1 the output')
+                scale = gr.Slider(1, 4, value=2, step=0.5, label='Scale', info='of super-resolution')
                 button = gr.Button('Restore', variant='primary')
             with gr.Column(scale=2):
                 slider = gr.ImageSlider(label='Input | restored', format='png', buttons=['fullscreen'], max_height=600)

@@ -137,8 +137,12 @@ def test_features_of_frames(name, dim):
 @pytest.mark.parametrize('backbone, insert_after', [
     (dict(type='BasicVSR', num_feat=8, num_block=1), 'backward_trunk'),
     (dict(type='DUF', scale=4, num_layer=16), 'dense_block2'),
-], ids=['BasicVSR', 'DUF'])  # yapf: disable
+    (dict(type='EDVR', num_feat=16, num_frame=7, deformable_groups=2, num_extract_block=1, num_reconstruct_block=1),
+     'reconstruction'),
+], ids=['BasicVSR', 'DUF', 'EDVR'])  # yapf: disable
 def test_networks_for_frames(backbone, insert_after):
+    if backbone['type'] == 'EDVR' and not hasattr(torch.ops.torchvision, 'deform_conv2d'):
+        pytest.skip('the operators of torchvision do not fit this torch')
     net = build_network(dict(type='MemoryAugmented', backbone=backbone, insert_after=insert_after, memory=MEMORY))
     with torch.no_grad():
         assert net.eval()(torch.rand(1, 7, 3, 64, 64)).shape[-3:] == (3, 256, 256)
