@@ -6,6 +6,8 @@
     python scripts/compare_restorers.py --clean datasets/CBSD68 --level sigma=25 --color rgb --weights memnet_denoise
     python scripts/compare_restorers.py --clean datasets/LIVE1 --level quality=10 --weights memnet_jpeg \
         --published LIVE1
+    python scripts/compare_restorers.py --clean datasets/BSD68 --level sigma=25 --backend openvino --methods \
+        --weights memnet_denoise memnet_denoise_int8.onnx    # loss of int8, see export_onnx.py
     python scripts/compare_restorers.py --clean datasets/Set5 --level scale=3 --weights memnet_sr --published Set5
 
 Degradations are those of validation: NoisyImageDataset (neither clipped nor rounded), JPEGImageDataset, and the
@@ -121,15 +123,18 @@ def lanczos(lq, scale):
 METHODS = {'bm3d': bm3d, 'nlm': nlm, 'bicubic': bicubic, 'lanczos': lanczos}
 
 
-def restorers_for(name, methods, weights, precision):
+def restorers_for(name, methods, weights, precision, backend='torch'):
     """Name in the table -> function (image (h, w, c), level) -> restored image; MB of the file; parameters."""
     found = {} if name == 'scale' else {'input': (lambda lq, level: lq, None, None)}
     found.update({method: (METHODS[method], None, None) for method in methods})
     for source in weights:
-        restore = load_restorer(source, device='cpu', precision=precision)
+        restore = load_restorer(source, device='cpu', precision=precision, backend=backend)
         title = os.path.splitext(os.path.basename(source))[0]
-        size = os.path.getsize(find_weights(source)) / 1e6
-        count = f'{sum(v.numel() for v in read_weights(find_weights(source))[0].values()) / 1e3:.0f} K'
+        path, count = source, None
+        if not source.endswith('.onnx'):
+            path = find_weights(source)
+            count = f'{sum(v.numel() for v in read_weights(path)[0].values()) / 1e3:.0f} K'
+        size = os.path.getsize(path) / 1e6
         if name == 'scale':
             found[title] = (lambda lq, level, restore=restore: restore(lq, level)), size, count
         else:
@@ -198,6 +203,7 @@ def main(argv=None):
     parser.add_argument('--methods', nargs='*', help='classical methods. Default: all for the level')
     parser.add_argument('--count', type=int, help='number of images, the first by name. Default: all')
     parser.add_argument('--precision', choices=('fp32', 'bf16'), default='fp32', help='Default: %(default)s')
+    parser.add_argument('--backend', default='torch', help='torch, onnxruntime or openvino. Default: %(default)s')
     parser.add_argument('--published', choices=PUBLISHED, help='append the published figures of this set')
     args = parser.parse_args(argv)
     try:
@@ -221,7 +227,8 @@ def table(args):
     if args.count is not None and args.count < 1:
         raise UsageError(f'--count {args.count}: must be positive')
     count = min(args.count or len(dataset), len(dataset))
-    restorers = restorers_for(name, methods if args.methods is None else args.methods, args.weights, args.precision)
+    restorers = restorers_for(name, methods if args.methods is None else args.methods, args.weights, args.precision,
+                              args.backend)
     results = compare([dataset[i] for i in range(count)], name, level, restorers)
     measured = [[method, *values, f'measured, {count} images'] for method, values in results.items()]
     return tabulate(

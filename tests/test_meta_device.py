@@ -3,9 +3,12 @@ import contextlib
 import copy
 import pytest
 import torch
+from functools import partial
 
+from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from memnet_basicsr import fast
+from memnet_basicsr.engine.muon import Muon
 from memnet_basicsr.engine.step import TrainStep
 from memnet_basicsr.inference import Inference
 from memnet_basicsr.models.restoration_model import RestorationModel
@@ -67,8 +70,28 @@ def test_losses(opt):
     assert loss.is_meta and loss.shape == () and out.grad.is_meta
 
 
+@pytest.mark.parametrize('role, terms', [('restorer', ['contrast']),
+                                         ('encoder', ['contrast_encoder', 'contrast_local'])])
+def test_contrastive_loss(role, terms):
+    encoder = build_network(dict(type='ContrastEncoder', num_feat=4, num_embed=6)).to(META)
+    images = [torch.empty(2, 3, 16, 16, device=META, requires_grad=True) for _ in range(3)]
+    loss = build_loss(dict(type='ThreeClassContrastiveLoss', local_weight=1.))
+    found = loss(*map(encoder, images), role=role)
+    sum(found.values()).backward()
+    assert list(found) == terms and images[0].grad.is_meta
+
+
+def test_reconstruction():
+    net = build('MemoryNet', reconstruction=True).train()
+    x = image(net).to(META)
+    out = net.to(META).reconstruct(x)
+    out.sum().backward()
+    assert out.is_meta and out.shape == x.shape
+
+
+@pytest.mark.parametrize('optimizer', [partial(torch.optim.AdamW, foreach=True), Muon])
 @pytest.mark.parametrize('name', ['MemNet', 'MemoryNet', 'MemoryAugmented'])
-def test_step_syncs_once(name, monkeypatch):
+def test_step_syncs_once(name, optimizer, monkeypatch):
     net = fast.training(build(name).train())
     x = image(net).to(META)
     net.to(META)
@@ -79,8 +102,7 @@ def test_step_syncs_once(name, monkeypatch):
         return True  # the value itself is what the step waits for
 
     monkeypatch.setattr(torch, 'isfinite', isfinite)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, foreach=True)
-    step = TrainStep({'accumulate': 2, 'grad_clip': {'norm': 1.}}, optimizer, META)
+    step = TrainStep({'accumulate': 2, 'grad_clip': {'norm': 1.}}, optimizer(net.parameters(), lr=1e-3), META)
 
     def losses(lq, gt):
         with step.autocast():

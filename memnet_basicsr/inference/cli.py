@@ -4,6 +4,7 @@ Imports only the standard library, so that ``--help`` and wrong options answer a
 """
 import argparse
 import sys
+from os import path as osp
 
 from _memnet_basicsr_command import load
 
@@ -89,7 +90,9 @@ def main(argv=None):
         int: Exit code.
     """
     args = parse_args(argv)
-    load('plugin.light_imports').import_package()
+    needs_basicsr = not args.auto and (osp.exists(args.weights)
+                                       or args.weights not in load('inference.bundled').bundled_networks())
+    load('plugin.light_imports').import_package(needs_basicsr)
     # absolute imports, since this file may have been loaded by its path, without the package around it
     from memnet_basicsr.errors import UsageError
     from memnet_basicsr.inference.batch import restore_files

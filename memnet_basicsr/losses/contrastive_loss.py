@@ -41,7 +41,9 @@ def class_loss(restored, clean, degraded, temperature=0.1):
     label = torch.arange(3, device=feat.device).repeat_interleave(num)
     itself = torch.eye(3 * num, dtype=torch.bool, device=feat.device)
     log_prob = (feat @ feat.t() / temperature).masked_fill(itself, float('-inf')).log_softmax(dim=1)
-    return -log_prob[(label[:, None] == label) & ~itself].mean()
+    others = (label[:, None] == label) & ~itself
+    # not by indexing with the mask, which waits for a GPU
+    return -log_prob.masked_fill(~others, 0).sum() / (3 * num * (num - 1))
 
 
 def global_local_loss(global_feat, local_feat, temperature=0.1):

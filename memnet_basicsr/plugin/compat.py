@@ -25,7 +25,9 @@ warnings.filterwarnings('ignore', "'memnet_basicsr.plugin.compat' found in sys.m
 
 
 def before_basicsr():
-    """Make ``import basicsr`` work. Idempotent."""
+    """Make ``import basicsr`` work. Idempotent; nothing to do where BasicSR is absent."""
+    if importlib.util.find_spec('basicsr') is None:
+        return
     if 'torchvision' not in sys.modules:
         provide_torchvision_operators()
     provide_functional_tensor()

@@ -12,8 +12,15 @@ import types
 SLOW = {'torch._dynamo.utils': 'is_compile_supported', 'scipy.stats': 'multivariate_normal'}
 
 
-def import_package():
-    """Import ``memnet_basicsr``, and so torch, torchvision and BasicSR. Later imports find the real modules."""
+def import_package(basicsr=True):
+    """Import ``memnet_basicsr``, and so torch, torchvision and BasicSR. Later imports find the real modules.
+
+    Args:
+        basicsr (bool): Whether the command needs BasicSR, which takes as long to import as torch, with torchvision. If
+            not, it is as if it were absent, unless the package has been imported before. Default: True.
+    """
+    if not basicsr and 'memnet_basicsr' not in sys.modules:
+        sys.modules.setdefault('basicsr', None)
     stands = {name: _stand_in(name, wanted) for name, wanted in SLOW.items() if name not in sys.modules}
     sys.modules.update(stands)
     try:

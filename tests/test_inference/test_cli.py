@@ -235,6 +235,22 @@ def test_one_name_from_two_formats_is_refused(run):
     assert code == 1 and 'another image was just written to' in err[0] and tree('out') == ['a.png']
 
 
+def test_bundled_networks_start_without_basicsr(tmp_path):
+    """BasicSR and torchvision take as long to import as torch."""
+    code = """
+import json, numpy, sys
+from PIL import Image
+from _memnet_basicsr_command import main
+Image.fromarray(numpy.full((20, 24), 99, numpy.uint8)).save('in.png')
+codes = [main(['restore', '-i', 'in.png', '-o', f'{i}.png', '--device', 'cpu', *v])
+         for i, v in enumerate((['--weights', 'memnet_denoise'], ['--auto']))]
+print(json.dumps([codes, [v for v in ('basicsr', 'torchvision') if sys.modules.get(v)]]))
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path)
+    assert json.loads(done.stdout.splitlines()[-1]) == [[0, 0], []], done.stderr
+    assert sorted(os.listdir(tmp_path)) == ['0.png', '1.png', 'in.png']
+
+
 def test_help_and_wrong_options_import_nothing_heavy():
     code = '''
 import importlib.util, json, sys

@@ -11,6 +11,8 @@ from memnet_basicsr.analysis.benchmark.jobs import (CONVOLUTIONS, ENGINES, OURS,
                                                     PLAIN, PLAIN_LAST, load_plain)
 from memnet_basicsr.analysis.benchmark.packaged import packaged_rows
 from memnet_basicsr.analysis.benchmark.pipeline import measure_pipeline
+from memnet_basicsr.analysis.benchmark.process import Result
+from memnet_basicsr.analysis.benchmark.suite import make_cases, verdicts
 from memnet_basicsr.data.lmdb_util import write_lmdb
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference.backends import is_installed
@@ -46,6 +48,8 @@ def test_quick_run_has_every_row(run_command, tmp_path):
     forms = {
         'MemNet inference': [PLAIN, PLAIN_LAST, OURS, OURS_DEPLOY, CONVOLUTIONS],
         'MemNet training step': [PLAIN, PLAIN_LAST, OURS, CONVOLUTIONS],
+        'Bundled MemNet inference': [PLAIN, PLAIN_LAST, OURS, OURS_DEPLOY, CONVOLUTIONS],
+        'Bundled MemNet training step': [PLAIN, PLAIN_LAST, OURS, CONVOLUTIONS],
         'MemoryNet (memory: released) inference': [PLAIN, PLAIN_LAST, OURS, CONVOLUTIONS],
         'MemoryNet (memory: none) inference': [PLAIN, OURS],
         'MemoryNet (memory: feature) inference': [PLAIN, OURS],
@@ -90,21 +94,50 @@ def test_engines(script, capsys):
 
 
 def test_pipeline(script, tmp_path, capsys):
-    images = ((f'p{i}', np.full((70, 80), i, np.uint8)) for i in range(5))
+    images = ((f'p{i}', np.full((70, 80, 3), i, np.uint8)) for i in range(5))
     write_lmdb(str(tmp_path / 'x.lmdb'), images, progress=False)
-    script('--only', 'memnet', '--task', 'infer', '--precision', 'fp32', '--pipeline', tmp_path / 'x.lmdb')
-    loader, memory, training, reached = cells(capsys.readouterr().out, 'Pipeline (cpu)')
+    script('--only', 'none', '--pipeline', tmp_path / 'x.lmdb')
+    text = capsys.readouterr().out
+    loader, memory, training, reached = cells(text, 'Pipeline (cpu)')
     assert all(float(v[1]) > 0 for v in (loader, memory, training))
     assert 0 <= float(training[2].rstrip('%')) <= 100 and reached[2] in ('yes', 'no')
+    shares = {v[0]: float(v[1].rstrip('%')) for v in cells(text, 'Profile of the training step (cpu)')}
+    assert all(0 <= v < 100 for v in shares.values()) and shares['convolutions'] > 0
+    *parts, optimizer, average = shares.values()
+    assert len(parts) == 7 and sum(parts) == pytest.approx(100, abs=0.5) and optimizer > average
 
 
-def test_bundled_networks(tmp_path):
+def test_files(script, tmp_path, capsys):
     path = str(tmp_path / 'x.png')
     cv2.imwrite(path, np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
-    rows = list(packaged_rows(path, ['memorynet_clouds_demo'], quick=True))
-    assert [v[1:3] for v in rows[:3]] == [['torch', 'fp32'], ['torch', 'bf16'], ['cv2', 'uint8']]
-    assert [v[0] for v in rows[:3]] == ['memorynet_clouds_demo'] * 2 + ['non-local means']
-    assert all(float(v) > 0 for row in rows for v in row[3:])
+    names = ['memorynet_clouds_demo', 'memnet_denoise', 'CDnCNN-B', 'NLM', 'BM3D']
+    script('--only', 'none', '--precision', 'fp32', '--packaged', path, *names)
+    rows = cells(capsys.readouterr().out, 'Bundled networks (cpu, x.png)')
+    backends = ['torch', *(v for v in ('onnxruntime', 'openvino') if is_installed(v))]
+    want = [(name, v, 'fp32') for name in names[:3] for v in backends]
+    want += [('NLM', 'cv2', 'uint8'), ('BM3D', 'bm3d', 'fp64')]
+    assert [tuple(v[:3]) for v in rows] == want[:len(rows)] and len(rows) >= len(want) - 1  # bm3d is optional
+    assert all(float(v) > 0 for row in rows for v in row[3:6])
+    assert all((row[6] == '-') == (row[1] in ('cv2', 'bm3d')) for row in rows)
+    rows = list(packaged_rows(path, names[:1], backends=['torch']))
+    assert [v[1:3] for v in rows] == [['torch', 'fp32'], ['torch', 'bf16']]
+    with pytest.raises(UsageError, match='cannot be read as an image'):
+        next(packaged_rows(str(tmp_path / 'none.png')))
+
+
+def test_forms_and_targets(script, capsys):
+    script('--only', 'bundled', '--precision', 'fp32', '--forms', OURS, OURS_DEPLOY, CONVOLUTIONS)
+    rows = cells(capsys.readouterr().out, 'Time and memory (cpu)')
+    assert [(v[0].split(',')[0], v[1]) for v in rows] == [
+        ('Bundled MemNet inference', OURS), ('Bundled MemNet inference', OURS_DEPLOY),
+        ('Bundled MemNet inference', CONVOLUTIONS), ('Bundled MemNet training step', OURS),
+        ('Bundled MemNet training step', CONVOLUTIONS)]  # yapf: disable
+    assert all(v[5:7] == ['-', '-'] and float(v[7]) > 0 for v in rows)
+    case = make_cases(str(ROOT / 'tests' / 'reference'), ['bundled'], ['train'], ['fp32', 'bf16'], 'cpu', 1)[0]
+    results = [Result(v, [2.], [4. if v.form == OURS else 3.], 1.) for v in case.jobs]
+    ratios = {name: (ratio, limit) for name, ratio, limit in verdicts(case, results)}
+    for precision in PRECISIONS:
+        assert ratios[f'time, ours, {precision}, to the convolutions alone'] == (4 / 3, 4 / 3)
 
 
 def test_errors(script, tmp_path):
@@ -112,5 +145,5 @@ def test_errors(script, tmp_path):
         script('--threads', '0')
     with pytest.raises(UsageError, match=r'memnet_plain\.py is missing.*clone'):
         load_plain('memnet', str(tmp_path))
-    with pytest.raises(UsageError, match=r'SR.*yml: does not train MemNet for denoising'):
-        measure_pipeline('x.lmdb', str(ROOT / 'options' / 'train_MemNet_SR_291.yml'), 'cpu')
+    with pytest.raises(UsageError, match=r'GoPro.*yml: does not train a RestorationModel on degraded images'):
+        measure_pipeline('x.lmdb', str(ROOT / 'options' / 'train_MemoryNet_GoPro.yml'), 'cpu')

@@ -9,7 +9,9 @@ from PIL import Image
 from basicsr.metrics import calculate_psnr
 from basicsr.utils.matlab_functions import imresize
 from memnet_basicsr.archs.memnet_arch import MemNet
+from memnet_basicsr.inference.backends import PRECISIONS, is_installed
 from memnet_basicsr.inference.description import describe
+from memnet_basicsr.inference.export import export_onnx
 from memnet_basicsr.inference.weights import write_weights
 
 SCRIPT = osp.join(osp.dirname(osp.abspath(__file__)), '../../scripts/compare_restorers.py')
@@ -74,6 +76,15 @@ def identity(tmp_path):
     path = str(tmp_path / 'sr.pth')
     write_weights(path, net.state_dict(), describe({'network_g': network}, 'sr', scale=[3]))
     return path
+
+
+@pytest.mark.parametrize('backend', [v for v in PRECISIONS if is_installed(v)])
+def test_exported_networks(compare, tmp_path, identity, backend):
+    exported = str(tmp_path / 'exported.onnx')
+    export_onnx(identity, exported)
+    rows = compare('--level', 'scale=3', '--count', 1, '--weights', identity, exported, '--backend', backend)
+    assert rows['exported'][:2] == rows['sr'][:2] == rows['bicubic'][:2] and rows['exported'][2] == '-'
+    assert float(rows['exported'][3]) >= 0
 
 
 @pytest.mark.parametrize('argv, message', [

@@ -29,15 +29,24 @@ ENGINES = {
     'ours, ONNX Runtime': 'onnxruntime',
     'ours, OpenVINO': 'openvino'
 }
+FORMS = (PLAIN, PLAIN_LAST, PLAIN_COMPILED, OURS, OURS_DEPLOY, OURS_RECOMPUTE, OURS_COMPILED, *ENGINES, CONVOLUTIONS,
+         PEAK)
 OPTIONAL = (PLAIN_COMPILED, OURS_COMPILED, *ENGINES, PEAK)  # skipped with a reason if they fail
 
 PEAK_SIDE, PEAK_PRODUCTS = 1024, 4
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 NARROW = {
     'memnet': dict(num_feat=8, num_block=2, num_recursion=2),
+    'bundled': dict(num_feat=8, num_block=2, num_recursion=2),
     'memorynet': dict(num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1)
 }
-REFERENCES = {'memnet': ('memnet_plain.py', 'PlainMemNet'), 'memorynet': ('memorynet_plain.py', 'MemoryNetPlain')}
+REFERENCES = {
+    'memnet': ('memnet_plain.py', 'PlainMemNet'),
+    'bundled': ('memnet_plain.py', 'PlainMemNet'),
+    'memorynet': ('memorynet_plain.py', 'MemoryNetPlain')
+}
+BUNDLED = dict(num_in_ch=3, num_feat=96, num_block=3, num_recursion=3)  # memnet_denoise_color and memnet_jpeg
+UNSHUFFLE = 2
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Job:
     """One measurement.
 
     Args:
-        network (str): 'memnet' (M6R6) or 'memorynet'.
+        network (str): 'memnet' (M6R6), 'bundled' (the bundled MemNet for color) or 'memorynet'.
         task (str): 'infer' or 'train'.
         form (str): One of the forms above.
         precision (str): 'fp32', 'bf16' or, for engines, 'int8'.
@@ -106,17 +115,34 @@ def load_plain(network, folder):
 
 def build_network(job):
     """Build the network of a job on the CPU, in the mode of its task and the form to measure."""
-    options = dict(NARROW[job.network]) if job.narrow else {}
+    options = dict(BUNDLED) if job.network == 'bundled' else {}
+    options.update(NARROW[job.network] if job.narrow else {})
     if job.network == 'memorynet':
         options['memory'] = job.memory
     if not job.form.startswith('ours'):
         if job.memory == 'feature':
             options['memory'] = 'none'  # the plain network has no such memory; compare with its backbone
-        return load_plain(job.network, job.reference)(**options).train(job.task == 'train')
-    net = (MemNet if job.network == 'memnet' else MemoryNet)(**options).train(job.task == 'train')
+        if job.network == 'bundled':
+            options['num_in_ch'] *= UNSHUFFLE**2
+        net = load_plain(job.network, job.reference)(**options)
+        return (Unshuffled(net) if job.network == 'bundled' else net).train(job.task == 'train')
+    if job.network == 'bundled':
+        options['unshuffle'] = UNSHUFFLE
+    net = (MemoryNet if job.network == 'memorynet' else MemNet)(**options).train(job.task == 'train')
     if job.form == OURS_DEPLOY:
         return fast.inference(net)
     return fast.training(net, recompute=job.form == OURS_RECOMPUTE)
+
+
+class Unshuffled(nn.Module):
+    """A plain network between a pixel-unshuffle and a pixel-shuffle."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return [F.pixel_shuffle(v, UNSHUFFLE) for v in self.net(F.pixel_unshuffle(x, UNSHUFFLE))]
 
 
 def _place(net, job):
@@ -213,11 +239,17 @@ def operations(job):
     if job.form == PEAK:
         return 2 * PEAK_SIDE**3 * PEAK_PRODUCTS
     with torch.device('meta'):
-        total = 0
-        for x, weight, _, _, stride, *_ in executed_convolutions(replace(job, form=PLAIN)):
-            step = stride if isinstance(stride, int) else stride[0]
-            total += 2 * x[0] * x[2] * x[3] // step**2 * math.prod(weight)
+        total = count_operations(executed_convolutions(replace(job, form=PLAIN)))
     return total * (3 if job.task == 'train' else 1)
+
+
+def count_operations(calls):
+    """Additions and multiplications of convolutions, see :class:`ConvolutionLog`."""
+    total = 0
+    for x, weight, _, _, stride, *_ in calls:
+        step = stride if isinstance(stride, int) else stride[0]
+        total += 2 * x[0] * x[2] * x[3] // step**2 * math.prod(weight)
+    return total
 
 
 class ConvolutionLog(TorchFunctionMode):

@@ -64,7 +64,7 @@ def rows_of(case, results):
         if job.form in (CONVOLUTIONS, PEAK):  # runs on preallocated memory
             rows.append(row + ['-', '-'])
         else:
-            rows.append(row + [f'{result.peak / MB:.1f}', _ratio(result.peak, plain.peak)])
+            rows.append(row + [f'{result.peak / MB:.1f}', _ratio(result.peak, plain.peak) if plain else '-'])
     return rows
 
 

@@ -8,6 +8,8 @@ from .jobs import (CONVOLUTIONS, ENGINES, OURS, OURS_COMPILED, OURS_DEPLOY, OURS
 SHAPES = {
     ('memnet', 'infer'): ((1, 1, 321, 481), (1, 1, 24, 32)),
     ('memnet', 'train'): ((16, 1, 31, 31), (2, 1, 11, 11)),
+    ('bundled', 'infer'): ((1, 3, 512, 512), (1, 3, 24, 32)),  # a tile of memnet-restore
+    ('bundled', 'train'): ((8, 3, 64, 64), (2, 3, 12, 12)),
     ('memorynet', 'infer'): ((1, 3, 256, 256), (1, 3, 32, 32)),
     ('memorynet', 'train'): ((2, 3, 128, 128), (1, 3, 16, 16))
 }
@@ -17,10 +19,12 @@ PLAIN_PIXELS = 512 * 512  # plain networks are not measured on larger images, wh
 TILE = 256
 
 # (network, task) -> target ratios on two CPU cores: time in fp32 and bf16 and memory in fp32, each to the plain network
-# in fp32, and time in fp32 to the convolutions alone
+# in fp32, and time to the convolutions alone; those that are left out have no target
 TARGETS = {
     ('memnet', 'infer'): dict(fp32=0.30, bf16=0.12, memory=0.35, convolutions=1.5),
     ('memnet', 'train'): dict(fp32=0.70, bf16=0.30, memory=0.45),
+    ('bundled', 'infer'): {},
+    ('bundled', 'train'): dict(convolutions=1 / 0.75),
     ('memorynet', 'infer'): dict(fp32=0.80, bf16=0.47, memory=0.5, convolutions=1.2),
     ('memorynet', 'train'): dict(fp32=0.85, bf16=0.55, memory=0.5)
 }
@@ -40,22 +44,22 @@ class Case:
     def title(self):
         n, _, height, width = self.jobs[0].shape
         memory = f' (memory: {self.memory})' if self.network == 'memorynet' else ''
-        name = 'MemNet' if self.network == 'memnet' else 'MemoryNet'
+        name = {'memnet': 'MemNet', 'bundled': 'Bundled MemNet', 'memorynet': 'MemoryNet'}[self.network]
         size = f'{height}x{width}' if self.task == 'infer' else f'{n} of {height}x{width}'
         return f'{name}{memory} {"inference" if self.task == "infer" else "training step"}, {size}'
 
     @property
     def targets(self):
-        wanted = {'memnet': 'none', 'memorynet': 'released'}[self.network]
-        return TARGETS[self.network, self.task] if self.memory == wanted else {}
+        wanted = 'released' if self.network == 'memorynet' else 'none'
+        return TARGETS[self.network, self.task] if self.memory == wanted else None
 
 
 def make_cases(reference, networks, tasks, precisions, device, threads, quick=False, with_compile=False,
-               with_engines=False):  # yapf: disable
+               with_engines=False, only=None):  # yapf: disable
     """Make the cases (list[Case]) of the benchmark on one device.
 
-    ``networks``, ``tasks`` and ``precisions`` list what to measure. The first job of each case is the plain network in
-    fp32. For the other arguments see :class:`Job`.
+    ``networks``, ``tasks`` and ``precisions`` list what to measure, ``only`` the forms. The first job of each case is
+    the plain network in fp32, unless ``only`` leaves it out. For the other arguments see :class:`Job`.
     """
     cases = []
     for network in networks:
@@ -73,13 +77,14 @@ def make_cases(reference, networks, tasks, precisions, device, threads, quick=Fa
                 forms += [*engines, CONVOLUTIONS, PEAK]
                 if network == 'memorynet' and memory != 'released':
                     forms = [v for v in forms if v in (PLAIN, OURS, OURS_DEPLOY)]
+                forms = [v for v in forms if only is None or v in only]
                 job = Job(network, task, PLAIN, 'fp32', SHAPES[network, task][quick], reference, memory, quick,
                           device=device, threads=threads)  # yapf: disable
                 jobs = [
-                    replace(job, form=form, precision=v) for v in [*precisions] + ['int8'] * bool(engines)
-                    for form in forms if v in _precisions(form)
+                    replace(job, form=form, precision=v) for v in precisions if engines or v != 'int8' for form in forms
+                    if v in _precisions(form)
                 ]
-                if 'fp32' not in precisions:  # all ratios refer to it
+                if only is None and job not in jobs:  # all ratios refer to it
                     jobs.insert(0, job)
                 cases.append(Case(network, task, memory, tuple(jobs)))
     return cases
@@ -96,7 +101,7 @@ def _precisions(form):
 
 
 def _memories(network, task):
-    if network == 'memnet':
+    if network != 'memorynet':
         return ['none']
     return ['released', 'none', 'feature'] if task == 'infer' else ['released']
 
@@ -140,7 +145,7 @@ def verdicts(case, results):
         list[tuple]: (name, measured ratio, target ratio); ratios that were not measured are left out.
     """
     targets = case.targets
-    if not targets:
+    if targets is None:
         return []
     if results[0].job.device != 'cpu':
         ours, plain = (find(results, v, 'bf16') for v in (OURS_COMPILED, PLAIN_COMPILED))
@@ -149,13 +154,13 @@ def verdicts(case, results):
         return [('time, bf16, both with torch.compile, to plain', ours.median / plain.median, GPU_TRAINING)]
     best = OURS_DEPLOY if any(v.job.form == OURS_DEPLOY for v in results) else OURS
     small = OURS_RECOMPUTE if any(v.job.form == OURS_RECOMPUTE for v in results) else best
-    plain, convolutions = find(results, PLAIN, 'fp32'), find(results, CONVOLUTIONS, 'fp32')
-    rows = []
+    plain, rows = find(results, PLAIN, 'fp32'), []
     for precision in ('fp32', 'bf16'):
         ours = find(results, best, precision)
         if not ours:
             continue
-        rows.append((f'time, {best}, {precision}, to plain fp32', ours.median / plain.median, targets[precision]))
+        if precision in targets and plain:
+            rows.append((f'time, {best}, {precision}, to plain fp32', ours.median / plain.median, targets[precision]))
         plain_engines = [v for v in ENGINES if v.startswith('plain')]
         others = [find(results, v, precision) for v in (PLAIN_LAST, PLAIN_COMPILED, *plain_engines)]
         fastest = min((v for v in others if v), key=lambda v: v.median, default=None)
@@ -163,12 +168,13 @@ def verdicts(case, results):
             label = f'time, {best}, {precision}, to the fastest other ({fastest.job.form})'
             rows.append((label, ours.median / fastest.median, ALTERNATIVES))
     ours = find(results, small, 'fp32')
-    if ours:
+    if ours and plain and 'memory' in targets:
         rows.append((f'memory, {small}, fp32, to plain fp32', ours.peak / plain.peak, targets['memory']))
-    ours = find(results, best, 'fp32')
-    if ours and convolutions and 'convolutions' in targets:
-        label = f'time, {best}, fp32, to the convolutions alone'
-        rows.append((label, ours.median / convolutions.median, targets['convolutions']))
+    for precision in ('fp32', 'bf16') if 'convolutions' in targets else ():
+        ours, convolutions = find(results, best, precision), find(results, CONVOLUTIONS, precision)
+        if ours and convolutions:
+            label = f'time, {best}, {precision}, to the convolutions alone'
+            rows.append((label, ours.median / convolutions.median, targets['convolutions']))
     return rows + engine_verdicts(results)
 
 
