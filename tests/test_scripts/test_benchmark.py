@@ -41,7 +41,14 @@ def cells(text, title):
 def test_quick_run_has_every_row(run_command, tmp_path):
     out = tmp_path / 'out'
     result = run_command(
-        sys.executable, ROOT / 'scripts' / 'benchmark.py', *QUICK, '--output', out, cwd=tmp_path, PYTHONPATH=str(ROOT))
+        sys.executable,
+        ROOT / 'scripts' / 'benchmark.py',
+        *QUICK,
+        '--output',
+        out,
+        cwd=tmp_path,
+        timeout=600,
+        PYTHONPATH=str(ROOT))
     assert result.returncode == 0, result.stderr
     rows = cells(result.stdout, 'Time and memory (cpu)')
 
