@@ -30,10 +30,12 @@ def without(wheel_environment, tmp_path):
 
 
 RESTORE = '''
-import cv2, json, numpy, sys
+import cv2, importlib.util, json, numpy, os, sys
+folder = importlib.util.find_spec('memnet_basicsr').submodule_search_locations[0]
+weights = os.path.join(folder, 'weights', 'memnet_denoise.pth')  # commands try to import BasicSR for files
 cv2.imwrite('noisy.png', numpy.random.default_rng(0).integers(0, 256, (20, 24), dtype=numpy.uint8))
 from _memnet_basicsr_command import main
-code = main('restore -i noisy.png -o out.png --weights memnet_denoise --device cpu --gt noisy.png'.split())
+code = main('restore -i noisy.png -o out.png --device cpu --gt noisy.png --weights'.split() + [weights])
 print(json.dumps([code, 'basicsr' in sys.modules, cv2.imread('out.png', 0).shape]))
 '''
 
