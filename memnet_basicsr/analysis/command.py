@@ -34,13 +34,12 @@ def make_parser(description, *names, several=()):
     return parser
 
 
-def per_network(args, name, broadcast=False):
+def per_network(args, name):
     """Values of an option, one for each of ``--weights``.
 
     Args:
         args (argparse.Namespace): Parsed arguments.
         name (str): Name of the option.
-        broadcast (bool): Whether a single value applies to all networks. Default: False.
 
     Returns:
         list: Values; None for each network if the option is not given.
@@ -49,8 +48,8 @@ def per_network(args, name, broadcast=False):
         UsageError: If the number of values does not match.
     """
     values, count = getattr(args, name), len(args.weights)
-    if not values or (broadcast and len(values) == 1):
-        return (values or [None]) * count
+    if not values:
+        return [None] * count
     if len(values) != count:
         raise UsageError(f'--{name}: {len(values)} given for {count} of --weights; give one for each')
     return values

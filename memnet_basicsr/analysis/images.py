@@ -7,7 +7,6 @@ from basicsr.utils import img2tensor
 from basicsr.utils.registry import DATASET_REGISTRY
 from ..data.color_util import convert_color
 from ..data.image_source import ImageSource
-from ..data.paired_masked_dataset import PairedMaskedDataset
 from ..errors import UsageError
 
 # level option -> dataset, and the color that a one-channel network sees
@@ -39,23 +38,6 @@ def degraded_images(folder, level, num_channels, noise_seed=0):
     name, color = DEGRADATIONS[key]
     color = color if num_channels == 1 else 'rgb'
     return DATASET_REGISTRY.get(name)({**_options(folder, color), 'noise_seed': noise_seed, key: int(number)})
-
-
-def image_pairs(lq, gt, num_channels=3):
-    """Build the dataset of degraded and clean images with the same names.
-
-    Args:
-        lq (str): Degraded images: a folder, or an LMDB (name ends with .lmdb).
-        gt (str): Clean images, likewise.
-        num_channels (int): Input channels of the network: 1 (gray) or 3 (RGB). Default: 3.
-
-    Returns:
-        PairedMaskedDataset: Items ``lq`` and ``gt``, float32, (C, H, W), [0, 1].
-
-    Raises:
-        UsageError: If there are no images or the names do not match.
-    """
-    return PairedMaskedDataset({**_options(gt, 'gray' if num_channels == 1 else 'rgb'), 'dataroot_lq': lq})
 
 
 def _options(gt, color):

@@ -1,6 +1,5 @@
 """Networks of training runs, loaded for analysis."""
 import torch
-from os import path as osp
 
 from ..archs.memnet_arch import MemNet
 from ..engine.checkpoint import load, parameters_of
@@ -83,37 +82,6 @@ def load_checkpoint(path, network_opt):
         UsageError: If the file is missing or damaged, or does not fit the network.
     """
     return build_network(network_opt, parameters_of(load(path), path), f'checkpoint {path}')
-
-
-def load_encoder(net, source, option_file=None, encoder_source=None):
-    """Load the encoder that the contrastive loss of a network used.
-
-    Args:
-        net (nn.Module): Restoration network.
-        source (str): Its checkpoint, ``.../net_g_<n>.pth``.
-        option_file (str | None): Option file of the training run, which may define ``network_c``. Default: None.
-        encoder_source (str | None): Checkpoint of ``network_c``. Default: ``net_c_<n>.pth`` beside ``source``.
-
-    Returns:
-        callable: Images (n, c, h, w), [0, 1] -> (global features (n, D), local features). Without ``network_c``,
-        the ``features`` method of the network.
-
-    Raises:
-        UsageError: If there is no encoder, or its checkpoint is missing or does not fit.
-    """
-    if option_file is None or not load_yaml(option_file).get('network_c'):
-        if encoder_source is not None:
-            raise UsageError(f'encoder {encoder_source}: needs an option file that defines network_c')
-        if not hasattr(net, 'features'):
-            raise UsageError(f'{type(net).__name__} has no method features to embed images; give an option file that '
-                             'defines network_c')
-        return net.features
-    folder, name = osp.split(source)
-    if encoder_source is None and 'net_g' not in name:
-        raise UsageError(f'weights {source}: the name is not net_g_*.pth, so net_c_*.pth cannot be found; give '
-                         '--encoder')
-    path = encoder_source or osp.join(folder, name.replace('net_g', 'net_c', 1))
-    return load_checkpoint(path, read_network_opt(option_file, 'network_c')).to(next(net.parameters()).device)
 
 
 def channels_of(net, network_opt):

@@ -217,6 +217,8 @@ class StockTrainOptions(Block):
                                  f'{self.scheduler.type}; make them equal')  # yapf: disable
         if self.warmup_iter >= self.total_iter:
             yield 'warmup_iter', f'{self.warmup_iter} must be below total_iter: {self.total_iter}'
+        if self.warmup_iter > 0 and getattr(self.scheduler, 'warmup_iter', 0) > 0:
+            yield 'warmup_iter', f'{self.scheduler.type} has a warm-up too; remove one of them'
         if not self.pixel_opt and not self.perceptual_opt:
             yield 'pixel_opt', 'is missing; set pixel_opt or perceptual_opt, otherwise there is no loss'
 
@@ -256,11 +258,10 @@ class MetricOptions(Block):
 
     type: str = option(..., 'Registered metric, such as `calculate_psnr`.')
     better: Literal['higher', 'lower'] = option('higher', 'Whether higher or lower values are better.')
-    pooled: bool = option(False, 'Average over all pixels of the dataset instead of over images.')
 
     def arguments(self):
         """Options that the metric itself takes, ``type`` included."""
-        return {k: v for k, v in self.model_dump().items() if k not in ('better', 'pooled')}
+        return {k: v for k, v in self.model_dump().items() if k != 'better'}
 
 
 class PerSetOptions(Block):

@@ -1,6 +1,6 @@
 """Validation of a model on one dataset: inference, metrics on float or uint8 images, saved images, log.
 
-Replaces BasicSR's validation loop, which has no hooks for float metrics, masks, pooling and sharding.
+Replaces BasicSR's validation loop, which has no hooks for float metrics, masks and sharding.
 """
 import csv
 import io
@@ -15,7 +15,6 @@ from basicsr.utils import get_root_logger, imwrite
 from ..atomic_file import replacing
 from ..data.sampling import SeededDataset
 from ..errors import UsageError, first_line
-from ..metrics import mean_of
 from .checkpoint import few
 from .distributed import gather, share_buffers
 from .images import color_image, error_image, panel, to_image
@@ -59,6 +58,12 @@ def image_name(path, opt):
     return osp.splitext(below)[0].replace(os.sep, '_')
 
 
+def _mean(values):
+    """Mean over images; those without a pixel of the region (NaN) do not count."""
+    values = [v for v in values if not math.isnan(v)]
+    return float(sum(values) / len(values)) if values else math.nan
+
+
 class Validation:
     """Validates a RestorationModel on one dataset, sharded over all ranks.
 
@@ -82,7 +87,6 @@ class Validation:
         own = PerSetOptions.read(per_set, f'dataset {self.name}').given()
         self.options = model.val_options.model_copy(update=own)
         self.metrics = self.options.metrics or {}
-        self.pooled = {name: metric.pooled for name, metric in self.metrics.items()}
 
     def run(self, current_iter, tb_logger, save_img):
         """Validate, log, and update the best records.
@@ -107,8 +111,7 @@ class Validation:
         if broken:
             self._report_broken(broken)
             rows = [(image, dict.fromkeys(self.metrics, math.nan) if v is None else v) for image, v in rows]
-        means = {name: math.nan if broken else float(mean_of([v[name] for _, v in rows], self.pooled[name]))
-                 for name in self.metrics}  # yapf: disable
+        means = {name: math.nan if broken else _mean([v[name] for _, v in rows]) for name in self.metrics}
         if self.metrics:
             self._record(means, current_iter)
             if self.opt['rank'] == 0:

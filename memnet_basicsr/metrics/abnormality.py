@@ -2,7 +2,6 @@ import numpy as np
 
 from basicsr.utils.registry import METRIC_REGISTRY
 from ..errors import UsageError
-from .pooling import RegionValue
 from .regions import crop, select_region
 
 
@@ -21,7 +20,7 @@ def calculate_abnormality_auroc(img, img2, crop_border, mask=None, abnormality=N
         abnormality (ndarray): (H, W) or (H, W, 1), any range; ``val: abnormality: true`` of MemoryNetModel makes it.
 
     Returns:
-        RegionValue: AUROC, [0, 1]; NaN if the mask is empty or full.
+        float: AUROC, [0, 1]; NaN if the mask is empty or full.
 
     Raises:
         UsageError: No mask or no map.
@@ -33,7 +32,7 @@ def calculate_abnormality_auroc(img, img2, crop_border, mask=None, abnormality=N
     inside, values = (v.ravel() for v in crop(crop_border, region, values))
     n, m = int(inside.sum()), int((~inside).sum())
     if not n or not m:
-        return RegionValue(float('nan'), inside.size)
+        return float('nan')
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return RegionValue((ranks[inside].sum() - n * (n + 1) / 2) / (n * m), inside.size)
+    return float((ranks[inside].sum() - n * (n + 1) / 2) / (n * m))

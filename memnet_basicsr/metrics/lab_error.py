@@ -4,7 +4,6 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from ..data.bicubic_util import resize_bicubic
 from ..errors import UsageError
 from .lab import bgr2lab
-from .pooling import RegionValue
 from .regions import crop, select_region
 
 # preset -> side to which images are resized (None: native size), exponent p of the error
@@ -22,8 +21,7 @@ def calculate_lab_error(img, img2, crop_border, mask=None, region='all', preset=
     - ``shadowformer``: p = 1, both images and the mask resized to 256x256 as uint8 with MATLAB's bicubic first.
     - ``memorynet``: p = 2, a true RMSE, at native size.
 
-    Published scripts also differ in what the presets leave open here: the white point (``white``), and the mean over
-    images or over all pixels (:func:`mean_of`).
+    Published scripts also differ in the white point (``white``).
 
     Args:
         img (ndarray): (H, W, 3), BGR, [0, 255].
@@ -35,7 +33,7 @@ def calculate_lab_error(img, img2, crop_border, mask=None, region='all', preset=
         white (str): ``D50`` (MATLAB) or ``D65`` (scikit-image, OpenCV). Default: 'D50'.
 
     Returns:
-        RegionValue: The error, in LAB units; NaN if the region is empty.
+        float: The error, in LAB units; NaN if the region is empty.
 
     Raises:
         UsageError: Gray images, unknown preset, white point or region, missing mask.
@@ -53,9 +51,7 @@ def calculate_lab_error(img, img2, crop_border, mask=None, region='all', preset=
         img, img2, mask = (v if v is None else _resize(v, side) for v in (img, img2, mask))
     chosen = select_region(img.shape, region, mask)
     difference = np.abs(bgr2lab(img, white) - bgr2lab(img2, white))[chosen]
-    pixels = len(difference)
-    error = (np.sum(difference**power) / pixels)**(1 / power) if pixels else np.nan
-    return RegionValue(error, pixels, power)
+    return float((np.sum(difference**power) / len(difference))**(1 / power)) if len(difference) else np.nan
 
 
 def _resize(img, side):

@@ -2,7 +2,6 @@ import cv2
 import numpy as np
 
 from basicsr.utils.registry import METRIC_REGISTRY
-from .pooling import RegionValue
 from .regions import crop, select_region
 from .ssim_map import as_float, gaussian, ssim_map
 
@@ -21,7 +20,7 @@ def calculate_region_psnr(img, img2, crop_border, mask=None, region='all', **kwa
         region (str): ``all``, ``shadow`` or ``nonshadow``, see :func:`select_region`. Default: 'all'.
 
     Returns:
-        RegionValue: PSNR in dB; NaN if the region is empty, infinite if the images agree there.
+        float: PSNR in dB; NaN if the region is empty, infinite if the images agree there.
 
     Raises:
         UsageError: Unknown region, missing mask.
@@ -31,9 +30,9 @@ def calculate_region_psnr(img, img2, crop_border, mask=None, region='all', **kwa
     chosen = select_region(img.shape, region, mask)
     difference = (as_float(img) - as_float(img2))[chosen]
     if not len(difference):
-        return RegionValue(np.nan, 0)
+        return np.nan
     mse = np.mean(difference**2)
-    return RegionValue(10 * np.log10(255**2 / mse) if mse else np.inf, len(difference))
+    return float(10 * np.log10(255**2 / mse)) if mse else np.inf
 
 
 @METRIC_REGISTRY.register()
@@ -52,7 +51,7 @@ def calculate_region_ssim(img, img2, crop_border, mask=None, region='all', **kwa
         region (str): ``all``, ``shadow`` or ``nonshadow``, see :func:`select_region`. Default: 'all'.
 
     Returns:
-        RegionValue: SSIM, at most 1; NaN if the region is empty.
+        float: SSIM, at most 1; NaN if the region is empty.
 
     Raises:
         UsageError: Unknown region, missing mask.
@@ -62,4 +61,4 @@ def calculate_region_ssim(img, img2, crop_border, mask=None, region='all', **kwa
     chosen = select_region(img.shape, region, mask)
     similarity = ssim_map(as_float(img), as_float(img2), lambda v: gaussian(v, cv2.BORDER_REFLECT_101))
     values = similarity[5:-5, 5:-5][chosen[5:-5, 5:-5]]
-    return RegionValue(values.mean() if len(values) else np.nan, len(values))
+    return float(values.mean()) if len(values) else np.nan

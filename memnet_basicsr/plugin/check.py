@@ -7,6 +7,8 @@ import os
 import random
 import torch
 from os import path as osp
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from basicsr.utils import logger as stock_logger
 from basicsr.utils import registry
@@ -395,7 +397,7 @@ class _Check:
         lq_side = side // self.opt.get('scale', 1)
         for device in ('meta', 'cpu'):  # some networks need values
             try:
-                with _quiet(device), torch.no_grad(), torch.device(device):
+                with _quiet(device), torch.no_grad(), torch.device(device), _Shapes():
                     net = net if device == 'meta' else _built(type(net), self.opt['network_g'], device)[0]
                     output = net(torch.zeros(1, channels, lq_side, lq_side))
                 break
@@ -553,12 +555,20 @@ def _built(cls, block, device):
         tuple[nn.Module | None, str | None]: What was built, or what its constructor refuses.
     """
     try:
-        with _quiet(device), torch.device(device):
+        with _quiet(device), torch.device(device), _Shapes():
             return cls(**_arguments_of(block)), None
     except Exception as error:  # whatever a constructor makes of wrong arguments
         if device == 'meta':  # some constructors need values
             return _built(cls, block, 'cpu')
         return None, first_line(error).removeprefix(f'{cls.__name__}: ')
+
+
+class _Shapes(TorchFunctionMode):
+    """On 'meta', skip functions that keep the shape of a tensor and are slow there."""
+    KEPT = (torch.Tensor.normal_, torch.Tensor.uniform_, F.batch_norm)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return args[0] if func in self.KEPT and args[0].is_meta else func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager

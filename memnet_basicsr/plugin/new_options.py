@@ -96,7 +96,6 @@ train:
     warmup_iter: {warmup}
     eta_min: !!float 1e-6
   total_iter: {iterations}
-  warmup_iter: -1
 {loss}
 val:
   val_freq: {frequency}

@@ -15,9 +15,9 @@ Luminance for JPEG and super-resolution (--y), color (neither), sub-images of la
 Safe to run twice: an LMDB made from the same files is kept, one made from others is replaced only with --overwrite.
 """
 import argparse
-import sys
 from os import path as osp
 
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.data.lmdb_preparation import folder_images, prepare_lmdb
 from memnet_basicsr.data.lmdb_util import outcome
 from memnet_basicsr.errors import UsageError
@@ -54,7 +54,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

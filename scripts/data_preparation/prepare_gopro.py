@@ -12,11 +12,10 @@ directory: datasets/GoPro/{train,test}_{lq,gt}.lmdb. Safe to run twice. A part o
 """
 import argparse
 import os
-import sys
 from os import path as osp
 
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.data.pair_preparation import Split, add_common_arguments, find_splits, images_by_key, prepare_splits
-from memnet_basicsr.errors import UsageError
 
 EXPECTED = {'train': 2103, 'test': 1111}
 
@@ -57,7 +56,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

@@ -10,11 +10,10 @@ You see 1330 and 540 (SRD: 2680 and 408) images and these LMDBs below the curren
 datasets/ISTD/{train,test}_{lq,gt,mask}.lmdb. Safe to run twice; --partial takes a part of the dataset.
 """
 import argparse
-import sys
 from os import path as osp
 
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.data.pair_preparation import Split, add_common_arguments, find_splits, images_by_key, prepare_splits
-from memnet_basicsr.errors import UsageError
 
 EXPECTED = {
     'ISTD': {'train': 1330, 'test': 540},
@@ -51,7 +50,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

@@ -11,9 +11,9 @@ twice: LMDBs made from the same images and settings are kept.
 """
 import argparse
 import itertools
-import sys
 from os import path as osp
 
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.data.image_source import read_image
 from memnet_basicsr.data.lmdb_preparation import folder_images
 from memnet_basicsr.data.lmdb_util import outcome, signature_of, write_lmdb
@@ -66,7 +66,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

@@ -9,11 +9,10 @@ below the current directory: datasets/RainDrop/{train,test_a,test_b}_{lq,gt}.lmd
 part of the dataset.
 """
 import argparse
-import sys
 from os import path as osp
 
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.data.pair_preparation import Split, add_common_arguments, find_splits, images_by_key, prepare_splits
-from memnet_basicsr.errors import UsageError
 
 EXPECTED = {'train': (861, ), 'test_a': (58, ), 'test_b': (249, 239)}
 
@@ -35,7 +34,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

@@ -11,9 +11,9 @@ datasets/RICE1/{train,test}_{lq,gt}.lmdb (RICE2 also _mask). Safe to run twice; 
 or one of its later releases, which hold more.
 """
 import argparse
-import sys
 from os import path as osp
 
+from memnet_basicsr.analysis.command import run_command
 from memnet_basicsr.data.lmdb_util import make_key
 from memnet_basicsr.data.pair_preparation import Split, add_common_arguments, find_splits, images_by_key, prepare_splits
 from memnet_basicsr.errors import UsageError
@@ -71,7 +71,4 @@ def main(args=None):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UsageError as error:
-        sys.exit(f'Error: {error}')
+    run_command(main)

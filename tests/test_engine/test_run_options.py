@@ -43,15 +43,12 @@ def test_fine_options_pass():
             'fused': True
         },
         val__val_freq=5e3,
-        val__metrics={
-            'mae': {
-                'type': 'calculate_lab_error',
-                'crop_border': 0,
-                'region': 'shadow',
-                'better': 'lower',
-                'pooled': True
-            }
-        })
+        val__metrics={'mae': {
+            'type': 'calculate_lab_error',
+            'crop_border': 0,
+            'region': 'shadow',
+            'better': 'lower'
+        }})
 
 
 @pytest.mark.parametrize('changes, message', [

@@ -94,7 +94,7 @@ PLACES = {
     ('network_g', ): ('type', 'num_in_ch', 'num_out_ch', 'num_feat', 'num_block', 'num_recursion', 'multi_supervised',
                       'supervise', 'long_term', 'short_term', 'shared_recursion', 'unshuffle'),
     ('train', 'pixel_opt'): ('type', 'loss_weight', 'reduction'),
-    ('val', 'metrics', 'psnr'): ('type', 'crop_border', 'input_order', 'test_y_channel', 'better', 'pooled'),
+    ('val', 'metrics', 'psnr'): ('type', 'crop_border', 'input_order', 'test_y_channel', 'better'),
 }  # yapf: disable
 BLOCKS = ('datasets', 'network_g', 'path', 'train', 'val', 'logger')
 

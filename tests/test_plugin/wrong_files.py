@@ -122,6 +122,7 @@ CHANGES = {
     'save_img maybe': (changed('val/save_img', 'maybe'), "val: save_img: 'maybe' is not true or false"),
     'strict_load_g x': (changed('path/strict_load_g', 'x'), "path: strict_load_g: 'x' is not true or false"),
     'warmup beyond the run': (changed('train/warmup_iter', 30), 'train: warmup_iter: 30 must be below total_iter: 20'),
+    'two warm-ups': (changed('train/warmup_iter', 5), 'train: warmup_iter: WarmupCosineLR has a warm-up too'),
     'batch 0': (changed('datasets/train/batch_size_per_gpu', 0), 'batch_size_per_gpu: 0 is not an integer >= 1'),
     'batch -1': (changed('datasets/train/batch_size_per_gpu', -1), 'batch_size_per_gpu: -1 is not an integer >= 1'),
     'batch 2.5': (changed('datasets/train/batch_size_per_gpu', 2.5),

@@ -10,11 +10,9 @@ import sys
 import torch
 from pathlib import Path
 
-from basicsr.metrics import calculate_psnr
 from memnet_basicsr.analysis.memory.gate_norms import gate_norms
 from memnet_basicsr.analysis.networks import load_memnet
 from memnet_basicsr.archs.memnet_arch import MemNet
-from memnet_basicsr.data.noisy_image_dataset import NoisyImageDataset
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.inference.description import describe
 from memnet_basicsr.inference.weights import build_untrained, write_weights
@@ -94,35 +92,6 @@ def test_params_ema_is_preferred(make_net, tmp_path):
     assert load_memnet(str(weights), str(opt), 'cpu').ensemble_weight.tolist() == [3, 4]
 
 
-def test_supervised_outputs(make_net, clean_images, tmp_path, capsys):
-    weights, opt, net = make_net()
-    script('supervised_outputs')('--weights', weights, '--opt', opt, '--images', clean_images, '--level', 'sigma=50',
-                                 'sigma=25', '--output', tmp_path / 'out.png', '--max-images', 2, '--device', 'cpu')
-    out = capsys.readouterr().out
-    rows = []
-    dataset = NoisyImageDataset({'phase': 'val', 'dataroot_gt': str(clean_images), 'sigma': 50})
-    for i in range(2):
-        lq, gt = (dataset[i][key][None] for key in ('lq', 'gt'))
-        row = [lq]
-        with torch.no_grad():
-            for ensemble in ([1., 0.], [0., 1.], [.5, .5]):  # selects y_1, y_2 and the result
-                net.ensemble_weight.copy_(torch.tensor(ensemble))
-                row.append(net(lq))
-        rows.append([calculate_psnr(255 * v[0].numpy(), 255 * gt[0].numpy(), 0, 'CHW') for v in row])
-    line = next(v for v in out.splitlines() if v.startswith('sigma=50'))
-    assert numbers(r'(?:input|y\d|result) (\S+)', line) == pytest.approx(np.mean(rows, axis=0), abs=.006)
-    assert 'ensemble weights: 0.500 0.500 (sum 1.000)' in out
-    check_png(tmp_path / 'out.png')
-
-
-@pytest.mark.parametrize('level, num_in_ch', [('quality=10', 1), ('downscale=3', 1), ('sigma=50', 3)])
-def test_supervised_outputs_of_each_task(make_net, clean_images, tmp_path, level, num_in_ch):
-    weights, opt, _ = make_net(num_in_ch=num_in_ch)
-    script('supervised_outputs')('--weights', weights, '--opt', opt, '--images', clean_images, '--level', level,
-                                 '--output', tmp_path / 'out.png', '--device', 'cpu')
-    check_png(tmp_path / 'out.png')
-
-
 @pytest.mark.parametrize('level, draws', [('sigma=50', True), ('downscale=2', False)])
 def test_feature_spectrum(make_net, clean_images, tmp_path, capsys, level, draws):
     nets = [make_net('with'), make_net('without', long_term=False)]
@@ -143,15 +112,13 @@ def test_feature_spectrum(make_net, clean_images, tmp_path, capsys, level, draws
     ('gate_norms', ['--weights', '{edsr}', '--opt', '{edsr_opt}'], 'network_g is EDSR'),
     ('gate_norms', ['--weights', '{opt}', '--opt', '{opt}'], 'cannot be loaded'),
     ('gate_norms', ['--weights', '{weights}', '--opt', '{opt}', '--output', 'gate.pdf'], 'PNG'),
-    ('supervised_outputs', ['--weights', '{basic}', '--opt', '{basic_opt}', '--images', '{folder}', '--level',
-                            'sigma=50'], 'basic MemNet'),
-    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level', 'blur=5'],
+    ('feature_spectrum', ['--weights', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level', 'blur=5'],
      'level blur=5'),
-    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--images', 'none', '--level', 'sigma=50'],
+    ('feature_spectrum', ['--weights', '{weights}', '--opt', '{opt}', '--images', 'none', '--level', 'sigma=50'],
      'none does not exist'),
-    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level',
+    ('feature_spectrum', ['--weights', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level',
                             'sigma=50', '--max-images', '0'], 'must be positive'),
-    ('supervised_outputs', ['--weights', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level',
+    ('feature_spectrum', ['--weights', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level',
                             'sigma=50', '--device', 'nothing'], 'device nothing'),
     ('feature_spectrum', ['--weights', '{weights}', '{weights}', '--opt', '{opt}', '--images', '{folder}', '--level',
                           'sigma=50'], '--opt: 1 given for 2'),
@@ -159,7 +126,6 @@ def test_feature_spectrum(make_net, clean_images, tmp_path, capsys, level, draws
 ])  # yapf: disable
 def test_errors_are_one_line(make_net, clean_images, tmp_path, name, args, words):
     weights, opt, _ = make_net()
-    basic, basic_opt, _ = make_net('basic', multi_supervised=False)
     _, other, _ = make_net('other', num_block=3)
     edsr = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1}
     net = build_untrained(edsr, 'test')
@@ -168,8 +134,6 @@ def test_errors_are_one_line(make_net, clean_images, tmp_path, name, args, words
     known = {
         'weights': weights,
         'opt': opt,
-        'basic': basic,
-        'basic_opt': basic_opt,
         'other': other,
         'edsr': tmp_path / 'edsr.pth',
         'edsr_opt': tmp_path / 'edsr.yml',

@@ -24,7 +24,6 @@ NETWORKS = dict(
     edsr=dict(type='MemoryAugmented', backbone=EDSR, insert_after='body.*', memory=dict(num_feat=4, num_class=2)),
     gray=dict(type='MemoryAugmented', backbone=dict(type='MemNet', num_feat=4, num_block=1, num_recursion=1),
               insert_after='fenet', memory=dict(num_feat=4, num_class=2)))  # yapf: disable
-ENCODER = dict(type='ContrastEncoder', num_feat=4, num_down=2, num_embed=5)
 
 
 def script(name):
@@ -42,14 +41,11 @@ def build(opt):
 
 @pytest.fixture
 def trained(tmp_path):
-    """Write checkpoint and option file of a network and of its encoder; returns the arguments of a script."""
+    """Write checkpoint and option file of a network; returns the arguments of a script."""
 
-    def write(name, network_c=None):
+    def write(name):
         opt = dict(name=name, network_g=NETWORKS[name])
         torch.save({'params': build(NETWORKS[name]).state_dict()}, tmp_path / f'net_g_{name}.pth')
-        if network_c:
-            opt['network_c'] = network_c
-            torch.save({'params': build(network_c).state_dict()}, tmp_path / f'net_c_{name}.pth')
         (tmp_path / f'{name}.yml').write_text(json.dumps(opt))
         return ['--weights', tmp_path / f'net_g_{name}.pth', '--opt', tmp_path / f'{name}.yml', '--device', 'cpu']
 
@@ -58,13 +54,12 @@ def trained(tmp_path):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Degraded and clean images of the same names."""
-    for name in ('lq', 'gt'):
-        (tmp_path / name).mkdir()
-        for i in range(2):
-            img = np.random.RandomState(i).randint(0, 256, (6, 8, 3), dtype=np.uint8)
-            img = cv2.resize(img, (40, 36), interpolation=cv2.INTER_CUBIC)
-            cv2.imwrite(str(tmp_path / name / f'{i}.png'), img if name == 'gt' else img // 2 + 100)
+    """A folder that holds degraded images."""
+    (tmp_path / 'lq').mkdir()
+    for i in range(2):
+        img = np.random.RandomState(i).randint(0, 256, (6, 8, 3), dtype=np.uint8)
+        img = cv2.resize(img, (40, 36), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(tmp_path / 'lq' / f'{i}.png'), img // 2 + 100)
     return tmp_path
 
 
@@ -106,28 +101,6 @@ def test_weights_with_a_description_and_an_image_of_a_folder(folders):
         check_png(folders / 'maps.png', 1400)
 
 
-@pytest.mark.parametrize('network_c', [ENCODER, None])
-def test_contrast_embedding(trained, folders, capsys, network_c):
-    output = folders / 'embedding.png'
-    script('contrast_embedding')(*trained('feature', network_c), '--lq', folders / 'lq', '--gt', folders / 'gt',
-                                 '--output', output, '--patch-size', 8)  # yapf: disable
-    check_png(output, 1000)
-    out = capsys.readouterr().out
-    assert len(re.findall(r'^\w+ - \w+ +-?[01]\.\d{3}$', out, re.M)) == 6 and 'restored-clean' in out
-
-
-def test_first_layer_features(trained, folders, capsys):
-    with_memory, without = trained('feature'), trained('none')
-    output = folders / 'first.png'
-    script('first_layer_features')('--weights', without[1], with_memory[1], '--opt', without[3], with_memory[3],
-                                   '--name', 'backbone', 'memory', '--image', folders / 'lq', '--output', output,
-                                   '--device', 'cpu')  # yapf: disable
-    check_png(output, 1600)
-    lines = capsys.readouterr().out.splitlines()
-    assert [v.split()[:3] for v in lines[:2]] == [[v, 'layer', 'shallow_feat1.0'] for v in ('backbone', 'memory')]
-    assert '4 channels of 40x40' in lines[0]  # 36 rows, padded to a multiple of 8
-
-
 def test_cost_table(tmp_path, capsys):
     for name in ('none', 'released', 'edsr'):
         (tmp_path / f'{name}.yml').write_text(json.dumps(dict(name=name, network_g=NETWORKS[name])))
@@ -152,15 +125,9 @@ def test_cost_table(tmp_path, capsys):
     ('prototypes', ['{feature}', '--images', '{lq}', '--output', 'a.pdf'], 'PNG'),
     ('addressing_maps', ['{none}', '--image', '{lq}'], 'has no memory'),
     ('addressing_maps', ['{feature}', '--image', '{lq}', '--index', '2'], '--index 2 must be in 0..1'),
-    ('contrast_embedding', ['{edsr}', '--lq', '{lq}', '--gt', '{gt}'], 'has no method features'),
-    ('contrast_embedding', ['{feature}', '--lq', '{lq}', '--gt', '{gt}'], 'smaller than a patch of 64'),
-    ('contrast_embedding', ['{feature}', '--lq', '{lq}', '--gt', 'nowhere'], 'nowhere does not exist'),
-    ('contrast_embedding', ['{feature}', '--lq', '{lq}', '--gt', '{gt}', '--encoder', 'c.pth'], 'encoder c.pth: needs'),
-    ('first_layer_features', ['{feature}', '--image', '{lq}', '--layer', 'a', 'b'], '--layer: 2 given for 1'),
-    ('first_layer_features', ['{feature}', '--image', '{lq}', '--layer', 'shallow'], 'has no submodule'),
 ])  # yapf: disable
 def test_errors_are_one_line(trained, folders, name, args, words):
-    known = {'{lq}': [folders / 'lq'], '{gt}': [folders / 'gt']}
+    known = {'{lq}': [folders / 'lq']}
     args = [w for v in args for w in (known.get(v) or (trained(v[1:-1]) if v.startswith('{') else [v]))]
     output = [] if '--output' in args else ['--output', folders / 'figure.png']
     with pytest.raises(UsageError, match=re.escape(words)) as error:

@@ -46,45 +46,6 @@ def draw_gate_norms(blocks, title, scaled=False):
     return figure
 
 
-def draw_supervised_outputs(weights, levels, title):
-    """Draw the ensemble weights, and the PSNR of every supervised output and of the result.
-
-    Args:
-        weights (list[float]): w_1, ..., w_M.
-        levels (dict): Level -> PSNR in dB of the input, the outputs and the result, see :func:`psnr_of_outputs`.
-        title (str): Name of the network and of the dataset.
-
-    Returns:
-        matplotlib.figure.Figure: The figure.
-    """
-    figure = new_figure(10, 4.6)
-    left, right = figure.subplots(1, 2, width_ratios=(2, 3))
-    blocks = np.arange(1, len(weights) + 1)
-    left.bar(blocks, weights, color=COLORS[0])
-    left.axhline(0, color='black', linewidth=.8)
-    for m, w in zip(blocks, weights):
-        left.annotate(f'{w:.3f}', (m, w), (0, 3 if w >= 0 else -3), textcoords='offset points', ha='center',
-                      va='bottom' if w >= 0 else 'top', fontsize=8)  # yapf: disable
-    left.margins(y=.12)
-    left.set(xticks=blocks, xlabel='memory block m', ylabel='$w_m$ (no unit)')
-    left.set_title(f'learned ensemble weights (sum {sum(weights):.3f})', fontsize=10)
-    places = np.arange(1, len(weights) + 2)
-    white = {'facecolor': 'white', 'edgecolor': 'none', 'alpha': .7, 'pad': .5}
-    for color, (level, (lq, outputs, result)) in zip(COLORS * len(levels), levels.items()):
-        right.plot(places[:-1], outputs, 'o-', color=color, label=f'{level}: input {lq:.2f}, result {result:.2f} dB')
-        right.plot(places[-1], result, 'D', color=color)
-        for x, y in zip(places, [*outputs, result]):
-            right.annotate(f'{y:.2f}', (x, y), (0, 6), textcoords='offset points', ha='center', fontsize=8, bbox=white)
-    right.margins(.1, .15)
-    right.set(xticks=places, ylabel='PSNR (dB)', xlabel='output')
-    right.set_xticklabels([f'$y_{{{m}}}$' for m in blocks] + ['result'])
-    right.grid(axis='y', alpha=.4)
-    right.set_title('PSNR of the supervised outputs and of the result', fontsize=10)
-    figure.legend(loc='outside lower center', ncols=2, fontsize=9)
-    set_title(figure, title)
-    return figure
-
-
 def draw_spectra(networks, clean, degraded, title):
     """Draw the spectra of the features along the depth, one panel per network, and their share of high frequencies.
 
