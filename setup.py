@@ -92,12 +92,11 @@ if __name__ == '__main__':
             'spandrel': ['spandrel>=0.4'],
             'hub': ['huggingface_hub'],
             'gui': ['gradio>=6'],
-            'analysis': ['scikit-learn'],  # t-SNE
             # scripts/compare_restorers.py; bm3d is for non-commercial use
             'compare': ['bm3d'],
             # scikit-image: images of the demo and independent checks of metrics
             'tests': [
-                'pytest', 'scikit-image', 'scikit-learn', 'onnx', 'onnxruntime', 'openvino', 'jsonschema', 'spandrel',
+                'pytest', 'scikit-image', 'onnx', 'onnxruntime', 'openvino', 'jsonschema', 'spandrel',
                 'huggingface_hub', 'nbclient', 'ipykernel'
             ],
             'dev': ['ruff', 'yapf', 'isort', 'codespell', 'flake8'],

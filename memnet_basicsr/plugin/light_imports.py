@@ -1,4 +1,4 @@
-"""Import the package for a command without two slow imports of its libraries: half of the CPU time of the start.
+"""Import the package for a command without two slow imports of its libraries: half of the time of the import.
 
 torchvision imports all of ``torch._dynamo`` for one function, and BasicSR all of ``scipy.stats`` for another. Stand-ins
 take their place, which import the real ones when they are called. Only the standard library is imported here: commands
