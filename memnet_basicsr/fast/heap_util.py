@@ -8,7 +8,7 @@ MOST_BYTES = (32 << 20) - (64 << 10)  # glibc always maps larger blocks from the
 def keep_freed_memory():
     """Let glibc keep up to 64 MiB of freed memory for the rest of the process.
 
-    glibc returns freed blocks to the OS, so every new feature map pays for page faults again: a sixth of MemoryNet's
+    glibc returns freed blocks to the OS, so every new feature map pays for page faults again: up to a sixth of the
     time on CPUs. Freeing one block below 32 MiB raises glibc's thresholds to twice its size. The block is never written
     to and takes no memory. No effect with other C libraries.
     """

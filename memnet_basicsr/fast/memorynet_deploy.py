@@ -11,8 +11,6 @@ from .heap_util import give_back_memory, keep_freed_memory
 from .memorynet_training import FastMemoryNet, FastORSNet, FastResample
 from .winograd_util import FastConv3x3, is_fast
 
-# Rows of roughly this many pixels pass through both convolutions of a block before the next rows, to stay in cache.
-STRIP_PIXELS = 16384
 CHUNK = 16384  # features that address the memory at a time
 
 
@@ -61,7 +59,7 @@ def attention(layers, mean):
 
 
 class DeployCAB(nn.Module):
-    """CAB that stores only its input and output: rows pass through both convolutions in strips.
+    """CAB with :class:`FastConv3x3`.
 
     Args:
         cab (CAB): The block, of 3x3 convolutions.
@@ -80,31 +78,11 @@ class DeployCAB(nn.Module):
             res = self.conv2.graph(F.leaky_relu(self.conv1.graph(x), self.slope))
             return x + res * self.attention(F.adaptive_avg_pool2d(res, 1))
         rows = x.permute(0, 2, 3, 1)
-        res = self.by_strips(rows) if is_fast(x) else self.conv2(F.leaky_relu_(self.conv1(rows), self.slope))
-        res = res.permute(0, 3, 1, 2)
+        res = self.conv2(F.leaky_relu_(self.conv1(rows), self.slope)).permute(0, 3, 1, 2)
         scale = attention(self.attention, image_mean(res))
         if not is_fast(x) and scale.shape[2:] == (1, 1):  # rows of 16 bit are multiplied faster than their pixels
             scale = scale.expand(-1, -1, 1, x.shape[3]).contiguous(memory_format=torch.channels_last)
         return torch.addcmul(x, res, scale, out=res)
-
-    def by_strips(self, rows):
-        """Both convolutions, (n, h, w, c) -> (n, h, w, c)."""
-        n, height, width, num = rows.shape
-        res = torch.empty_like(rows, memory_format=torch.contiguous_format)
-        step = max(STRIP_PIXELS // (n * width) // 4, 1) * 4
-        buffer = rows.new_empty(n, min(step, height) + 2, width, num)
-        for begin in range(0, height, step):
-            end = min(begin + step, height)
-            first, last = max(begin - 1, 0), min(end + 1, height)
-            inner = buffer[:, :end - begin + 2]
-            self.conv1.part(rows, first, last, inner[:, first - begin + 1:last - begin + 1])
-            F.leaky_relu_(inner, self.slope)
-            if begin == 0:
-                inner[:, 0] = 0
-            if end == height:
-                inner[:, -1] = 0
-            self.conv2.inner(inner, res[:, begin:end])
-        return res
 
 
 def by_chunks(step, rows):
@@ -152,9 +130,9 @@ def _exchange(module):
 class MemoryNetDeploy(nn.Module):
     """Inference form of MemoryNet.
 
-    Blocks process rows in strips, and 3x3 convolutions need half of the multiplications (:class:`FastConv3x3`, in
-    float32 on a CPU). ``.to(torch.bfloat16)`` halves memory and, where the processor supports it, time, at the accuracy
-    of bfloat16 (the image itself keeps its type). A trace holds plain convolutions, see :class:`MemNetDeploy`.
+    3x3 convolutions need half of the multiplications (:class:`FastConv3x3`, in float32 on a CPU).
+    ``.to(torch.bfloat16)`` halves memory and, where the processor supports it, time, at the accuracy of bfloat16 (the
+    image itself keeps its type). A trace holds plain convolutions, see :class:`MemNetDeploy`.
 
     Args:
         net (MemoryNet): Trained network. Its weights are copied.

@@ -37,8 +37,7 @@ def make(**kwargs):
 ])
 @pytest.mark.parametrize('size, pixels', [((61, 45), 64), ((8, 8), 64), ((5, 19), 64), ((61, 45), 10**6)])
 def test_deploy_equals_evaluation(kwargs, size, pixels, monkeypatch):
-    """In many strips and with combined rows at every size, or as one piece and without."""
-    monkeypatch.setattr(memorynet_deploy, 'STRIP_PIXELS', 4 * pixels)
+    """With combined rows at every size, or without."""
     monkeypatch.setattr(winograd_util, 'LEAST_PIXELS', pixels)
     monkeypatch.setattr(winograd_util, 'MOST_PIXELS', 2 * pixels)
     net = make(**kwargs).eval()
