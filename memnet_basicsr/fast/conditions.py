@@ -15,6 +15,11 @@ def is_plain(module):
     return any(isinstance(m, nn.SyncBatchNorm) or m._forward_hooks or m._forward_pre_hooks for m in inner)
 
 
+def is_traced_or_plain(module):
+    """Whether a unit must be computed plainly: :func:`is_plain`, or while tracing."""
+    return torch.jit.is_tracing() or is_plain(module)
+
+
 def trains_plain(module):
-    """Whether a training unit must be computed plainly: :func:`is_plain`, while tracing, or no gradient is needed."""
-    return not torch.is_grad_enabled() or torch.jit.is_tracing() or is_plain(module)
+    """Whether a training unit must be computed plainly: :func:`is_traced_or_plain`, or no gradient is needed."""
+    return not torch.is_grad_enabled() or is_traced_or_plain(module)

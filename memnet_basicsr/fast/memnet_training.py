@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from ..archs.memnet_arch import MemNet, MemoryBlock, PreActConv
-from .conditions import trains_plain
+from .conditions import is_traced_or_plain
 
 # The public API has no backward of BatchNorm that takes the saved statistics; it would compute them again.
 aten = torch.ops.aten
@@ -80,23 +80,28 @@ def norm_relu_conv(x, norm, conv, start=0, out=None):
     channels = slice(start, start + x.shape[1])
     if norm.training and start == 0:
         norm.num_batches_tracked.add_(1)
-    return _NormReluConv.apply(x, norm.weight[channels], norm.bias[channels], conv.weight[:, channels],
-                               conv.bias if start == 0 else None, out, norm.running_mean[channels],
-                               norm.running_var[channels], norm.training, norm.momentum, norm.eps, conv.padding)
+    gamma, beta, weight = norm.weight[channels], norm.bias[channels], conv.weight[:, channels]
+    mean, var, bias = norm.running_mean[channels], norm.running_var[channels], conv.bias if start == 0 else None
+    if torch.is_grad_enabled():
+        return _NormReluConv.apply(x, gamma, beta, weight, bias, out, mean, var, norm.training, norm.momentum, norm.eps,
+                                   conv.padding)
+    a = F.batch_norm(x, mean, var, gamma, beta, norm.training, norm.momentum, norm.eps)
+    y = F.conv2d(F.relu_(a), weight, bias, padding=conv.padding)
+    return y if out is None else out.add_(y)
 
 
 class FusedPreActConv(PreActConv):
     """PreActConv with :func:`norm_relu_conv`."""
 
     def forward(self, x):
-        return super().forward(x) if trains_plain(self) else norm_relu_conv(x, self.norm, self.conv)
+        return super().forward(x) if is_traced_or_plain(self) else norm_relu_conv(x, self.norm, self.conv)
 
 
 class FusedMemoryBlock(MemoryBlock):
     """MemoryBlock without the concatenation of its gate, in channels_last."""
 
     def forward(self, memories):
-        if trains_plain(self):
+        if is_traced_or_plain(self):
             return super().forward(memories)
         h = memories[-1].contiguous(memory_format=torch.channels_last)
         norm, conv = self.gate.norm, self.gate.conv
@@ -117,6 +122,6 @@ class FusedMemNet(MemNet):
     """MemNet with a fused reconstruction; its blocks are replaced separately."""
 
     def reconstruct(self, memory, norm):
-        if trains_plain(self):
+        if is_traced_or_plain(self):
             return super().reconstruct(memory, norm)
         return norm_relu_conv(memory, norm, self.recon_conv)

@@ -170,7 +170,7 @@ def write_option_file(task, clean, degraded, size, output, overwrite=False):
         write_atomically(lists[kind], ''.join(f'{v}\n' for v in found).encode())
     write_atomically(output, _TEMPLATE.format(**values).encode())
     check_file(read_option_file(output), is_train=True)
-    colors = 'color' if values['channels'] == 3 else 'gray'
+    colors = {'rgb': 'color', 'y': 'luminance'}.get(values['color'], 'gray')
     return [f'{clean}: {len(names)} {"pairs" if degraded else "images"}, {colors}; {len(train)} for training, '
             f'{len(val)} for validation',
             f'{values["network"]} ({size}), patch {values["patch"]}, batch {values["batch"]}, {values["iterations"]} '

@@ -58,6 +58,18 @@ def test_training_form_with_stored_statistics(name):
 
 
 @every_network
+def test_training_form_without_gradients(name):
+    for mode in (False, True):
+        nets = [net.train(mode) for net in pair(name)]
+        x = image(nets[0], dtype=torch.float64)
+        with torch.no_grad():
+            for one, two in zip(*(outputs(net, x) for net in nets)):
+                torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-10)
+        for one, two in zip(nets[0].buffers(), nets[1].buffers()):
+            torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+
+
+@every_network
 def test_inference_form_equals_plain(name):
     net = build(name).eval()
     for size in ((37, 10), (1, 1), (24, 33)):
