@@ -13,6 +13,7 @@ from basicsr import data as stock_data
 from basicsr.models import base_model
 from basicsr.utils import dist_util
 from basicsr.utils import logger as stock_logger
+from basicsr.utils import misc
 from basicsr.utils import options as stock_options
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.plugin import compat, launch
@@ -386,3 +387,19 @@ def test_distutils_is_left_alone_where_it_exists(monkeypatch, repairs):
     monkeypatch.setattr(compat.importlib.util, 'find_spec', lambda name, *args: object())
     compat.provide_distutils()
     assert repairs == []
+
+
+def test_two_runs_are_archived_within_a_second(monkeypatch, tmp_path):
+    """Found by a training that was killed twice before its first state, within a second."""
+    times = []
+    monkeypatch.setattr(misc, 'get_time_str', lambda: times.pop(0) if len(times) > 1 else times[0])
+    run = tmp_path / 'run'
+    for number, times[:] in enumerate((['a'], ['a'], ['a', 'a', 'b'])):
+        if run.exists():
+            (run / 'file').write_text(str(number))
+        misc.mkdir_and_rename(str(run))
+    assert [(tmp_path / f'run_archived_{v}' / 'file').read_text()
+            for v in 'ab'] == ['1', '2'] and not list(run.iterdir())
+    with pytest.raises(OSError, match='not empty'):
+        (run / 'file').touch()
+        misc.mkdir_and_rename.__wrapped__(str(run))

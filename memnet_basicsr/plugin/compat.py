@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
+import time
 import types
 import warnings
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ def before_basicsr():
 def after_basicsr():
     """Make BasicSR's pipelines run. Idempotent; BasicSR must have been imported."""
     distribute_without_gpu()
+    wait_for_archive_name()
 
 
 def version():
@@ -180,6 +182,23 @@ def _model_to_cpu(stock):
             net.to(self.device), find_unused_parameters=self.opt.get('find_unused_parameters', False))
 
     return model_to_device
+
+
+def wait_for_archive_name():
+    """Row 23: an earlier run is archived under a time in seconds, which fails if that second's name is taken."""
+    import basicsr.utils
+    from basicsr.utils import misc
+    stock = misc.mkdir_and_rename
+    if hasattr(stock, '__wrapped__'):
+        return
+
+    @functools.wraps(stock)
+    def mkdir_and_rename(path):
+        while osp.exists(path) and osp.exists(f'{path}_archived_{misc.get_time_str()}'):
+            time.sleep(0.1)
+        return stock(path)
+
+    misc.mkdir_and_rename = basicsr.utils.mkdir_and_rename = mkdir_and_rename
 
 
 @contextmanager
