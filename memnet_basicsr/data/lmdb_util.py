@@ -140,8 +140,8 @@ def lmdb_images(path):
         raise UsageError(f'{path} is not an LMDB (its name does not end in .lmdb); '
                          'for a folder of images write io_backend: {type: disk}')
     if not osp.isfile(osp.join(path, _META)) or not osp.isfile(osp.join(path, 'data.mdb')):
-        raise UsageError(f'LMDB {path} is incomplete (no {_META} or data.mdb); recreate it with '
-                         'scripts/data_preparation')
+        raise UsageError(f'LMDB {path} is incomplete (no {_META} or data.mdb); '
+                         'copy it or prepare it again')
     images = {}
     with open(osp.join(path, _META), 'rb') as f:  # as bytes: a damaged file is no text
         for number, line in enumerate(f, 1):

@@ -15,7 +15,7 @@ ARGUMENTS = [
     (['--force_yml', 'trian:total_iter=2'], 'has no block `trian:`; closest match: train'),
     (['--force_yml', 'train:total_iter=[open("executed", "w")]'], 'is not a plain value'),
     (['--force_yml', 'x"];open("executed","w");opt["y=1'], 'write block:key=value'),
-    (['--force_yml', 'train:total_iter=-3'], 'train: total_iter: -3'),
+    (['--force_yml', 'train:total_iter=-3'], "train: total_iter: '-3' is a string"),
     (['--launcher', 'pytorch'], 'start the run with torchrun'),
     (['--launcher', 'slurm'], 'start the run with srun'),
 ]
