@@ -125,8 +125,6 @@ def provide_distutils():
 def _basicsr_mentions(word, *file):
     """Whether the file of BasicSR that imported a removed module still does (some were mended after 1.4.2)."""
     spec = importlib.util.find_spec('basicsr')
-    if spec is None:  # restoring does not need it
-        return False
     path = osp.join(next(iter(spec.submodule_search_locations)), *file)
     if not osp.isfile(path):
         return False
