@@ -397,7 +397,7 @@ class _Check:
         lq_side = side // self.opt.get('scale', 1)
         for device in ('meta', 'cpu'):  # some networks need values
             try:
-                with _quiet(device), torch.no_grad(), torch.device(device), _Shapes():
+                with _quiet(device), torch.no_grad(), torch.device(device), _Shapes(device):
                     net = net if device == 'meta' else _built(type(net), self.opt['network_g'], device)[0]
                     output = net(torch.zeros(1, channels, lq_side, lq_side))
                 break
@@ -555,7 +555,7 @@ def _built(cls, block, device):
         tuple[nn.Module | None, str | None]: What was built, or what its constructor refuses.
     """
     try:
-        with _quiet(device), torch.device(device), _Shapes():
+        with _quiet(device), torch.device(device), _Shapes(device):
             return cls(**_arguments_of(block)), None
     except Exception as error:  # whatever a constructor makes of wrong arguments
         if device == 'meta':  # some constructors need values
@@ -564,10 +564,16 @@ def _built(cls, block, device):
 
 
 class _Shapes(TorchFunctionMode):
-    """On 'meta', skip functions that keep the shape of a tensor and are slow there."""
+    """On 'meta', replace functions that are slow there by others with the same shape of the result."""
     KEPT = (torch.Tensor.normal_, torch.Tensor.uniform_, F.batch_norm)
 
+    def __init__(self, device):
+        super().__init__()
+        self.device = device
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.randn and self.device == 'meta':  # it would import sympy
+            func = torch.empty
         return args[0] if func in self.KEPT and args[0].is_meta else func(*args, **(kwargs or {}))
 
 

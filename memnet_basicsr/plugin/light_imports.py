@@ -1,9 +1,10 @@
-"""Import the package for a command without two slow imports of its libraries: half of the time of the import.
+"""Import the package for a command without slow imports of its libraries: more than half of the time of the import.
 
-torchvision imports all of ``torch._dynamo`` for one function, and BasicSR all of ``scipy.stats`` for another. Stand-ins
-take their place, which import the real ones when they are called. Only the standard library is imported here: commands
-load this file without the package.
+torchvision imports all of ``torch._dynamo`` for one function and BasicSR all of ``scipy.stats`` for another. Stand-ins
+take their place, which import the real ones when they are called. The garbage collector is off meanwhile. Only the
+standard library is imported here: commands load this file without the package.
 """
+import gc
 import importlib
 import sys
 import types
@@ -23,9 +24,11 @@ def import_package(basicsr=True):
         sys.modules.setdefault('basicsr', None)
     stands = {name: _stand_in(name, wanted) for name, wanted in SLOW.items() if name not in sys.modules}
     sys.modules.update(stands)
+    gc.disable()
     try:
         import memnet_basicsr  # noqa: F401
     finally:
+        gc.enable()
         for name, module in stands.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
