@@ -54,7 +54,7 @@ def read_row(variant, runs):
     row = Row(variant.label, finished, cost.parameters, cost.macs)
     logged = {}
     for seed, run in finished.items():
-        for key, value in run.metrics().items():
+        for key, value in _with_means(run.metrics()).items():
             row.values.setdefault(key, {})[seed] = value
         for name, points in read_curves(run.folder).items():
             if name.startswith(VITALS):
@@ -82,6 +82,21 @@ def paired(row, baseline, key):
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
 
 
+def holm(p_values):
+    """Adjust p-values for the number of comparisons (Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    Args:
+        p_values (dict): Comparison -> p-value.
+
+    Returns:
+        dict: Comparison -> adjusted p-value; those below 0.05 hold together at that level.
+    """
+    adjusted, least = {}, 0
+    for rank, key in enumerate(sorted(p_values, key=p_values.get)):
+        least = adjusted[key] = max(least, min(1, (len(p_values) - rank) * p_values[key]))
+    return adjusted
+
+
 def find_baseline(rows, name):
     """Find a row by its label or by the end of its label.
 
@@ -105,14 +120,20 @@ def table(title, rows, baseline):
         len(r.runs), f'{r.parameters:,}', f'{r.macs / 1e9:.3f} G', f'{r.seconds:.0f}',
         *(_spread(list(r.values.get(k, {}).values()), k) for k in keys)
     ] for r in done]
-    differences = [(r, key, paired(r, baseline, key)) for r in done if r is not baseline for key in keys]
-    verdicts = [[r.label, _key(key, keys), len(v), *_verdict(v, key)] for r, key, v in differences if v]
+    others = [r for r in done if r is not baseline]
+    verdicts = []
+    for key in keys:
+        differences = {r.label: paired(r, baseline, key) for r in others}
+        p_values = holm({label: _p_value(v) for label, v in differences.items() if len(v) > 1})
+        verdicts += [(label, _key(key, keys), len(v), *_verdict(v, key, p_values.get(label)))
+                     for label, v in differences.items() if v]  # yapf: disable
+    verdicts.sort(key=lambda v: [r.label for r in others].index(v[0]))
     parts = [
         f'## {title}',
         markdown_table(head, results),
-        f'Difference to `{baseline.label}` ({baseline.parameters:,} parameters), paired by seed, with 95 % t-interval '
-        '(1 in 20 intervals excludes zero by chance):',
-        markdown_table(['variant', 'metric', 'pairs', 'difference', '95 % interval', ''], verdicts)
+        f'Difference to `{baseline.label}` ({baseline.parameters:,} parameters), paired by seed, with 95 % t-interval, and '
+        "p-value of the t-test, adjusted by Holm's method for the number of variants:",
+        markdown_table(['variant', 'metric', 'pairs', 'difference', '95 % interval', 'adjusted p', ''], verdicts)
     ]
     vitals = sorted({name for r in done for name in r.vitals})
     if vitals:
@@ -162,13 +183,32 @@ def draw(title, rows, baseline):
     return figure
 
 
-def _verdict(differences, key):
+def _with_means(metrics):
+    """Add the mean over the datasets of each metric that has several."""
+    means = {}
+    for name in {metric for metric, _ in metrics}:
+        values = [value for (metric, _), value in metrics.items() if metric == name]
+        if len(values) > 1:
+            means[name, 'mean'] = float(np.mean(values))
+    return {**metrics, **means}
+
+
+def _p_value(differences):
+    if np.ptp(differences) == 0:  # no spread, so that t is infinite or undefined
+        return 0. if differences[0] else 1.
+    return float(stats.ttest_1samp(differences, 0).pvalue)
+
+
+def _verdict(differences, key, p_value):
     mean, digits = np.mean(differences), _digits(key)
     if len(differences) == 1:
-        return [f'{mean:+.{digits}f}', '', 'no interval for one seed']
+        return [f'{mean:+.{digits}f}', '', '', 'no interval for one seed']
     low, high = interval(differences)
-    text = 'above zero' if low > 0 else 'below zero' if high < 0 else '**includes zero**'
-    return [f'{mean:+.{digits}f}', f'{low:+.{digits}f} to {high:+.{digits}f}', text]
+    if low <= 0 <= high:
+        text = '**includes zero**'
+    else:
+        text = ('above zero' if low > 0 else 'below zero') + ('' if p_value < .05 else ', **but not after adjustment**')
+    return [f'{mean:+.{digits}f}', f'{low:+.{digits}f} to {high:+.{digits}f}', f'{p_value:.3f}', text]
 
 
 def _spread(values, key):
