@@ -131,8 +131,8 @@ def table(title, rows, baseline):
     parts = [
         f'## {title}',
         markdown_table(head, results),
-        f'Difference to `{baseline.label}` ({baseline.parameters:,} parameters), paired by seed, with 95 % t-interval, and '
-        "p-value of the t-test, adjusted by Holm's method for the number of variants:",
+        f'Difference to `{baseline.label}` ({baseline.parameters:,} parameters), paired by seed, with 95 % t-interval '
+        "and p-value of the t-test, adjusted by Holm's method for the number of variants:",
         markdown_table(['variant', 'metric', 'pairs', 'difference', '95 % interval', 'adjusted p', ''], verdicts)
     ]
     vitals = sorted({name for r in done for name in r.vitals})
