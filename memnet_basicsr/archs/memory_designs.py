@@ -259,7 +259,7 @@ def degradation_statistics(x):
     """Statistics of images that tell noise, blur and JPEG blocks apart.
 
     Args:
-        x (Tensor): (N, C, H, W), sides of at least 9 pixels.
+        x (Tensor): (N, C, H, W); sides below 9 pixels are padded, so that each of the 8 phases occurs.
 
     Returns:
         Tensor: (N, 4), logarithms of: standard deviation of noise (J. Immerkaer, Fast Noise Variance Estimation, CVIU
@@ -267,6 +267,7 @@ def degradation_statistics(x):
         over mean difference of neighbors among the 8 phases of columns, and of rows (1 without blocks).
     """
     x = x.float().mean(1, keepdim=True)
+    x = F.pad(x, (0, max(0, 9 - x.size(3)), 0, max(0, 9 - x.size(2))), 'replicate')
     kernel = x.new_tensor([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])[None, None]
     noise = math.sqrt(math.pi / 2) / 6 * F.conv2d(x, kernel).abs().mean((1, 2, 3))
     near = [(x[..., 1:] - x[..., :-1]).abs(), (x[..., 1:, :] - x[..., :-1, :]).abs().transpose(2, 3)]

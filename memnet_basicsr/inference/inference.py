@@ -20,8 +20,9 @@ class Inference:
 
     Args:
         tile (int | None): Side of the tiles in pixels of the input; None for the whole image at once. Default: None.
-        tile_overlap (int): Smallest number of pixels that tiles share, at most half a tile; three eighths of it should
-            cover the receptive field on one side of a pixel. Default: 32.
+        tile_overlap (int | None): Smallest number of pixels that tiles share, at most half a tile; three eighths of it
+            should cover the receptive field on one side of a pixel. None: 64, or half a tile if that is less.
+            Default: None.
         self_ensemble (bool): Average over the eight flips and rotations. Default: False.
         precision (str): 'fp32', 'bf16' or 'fp16': autocast, unless the weights already have that dtype, as in a bf16
             network made by :meth:`prepare`. The result is always float32. Default: 'fp32'.
@@ -36,7 +37,7 @@ class Inference:
         UsageError: If a value is out of range or two values contradict each other.
     """
     tile: int | None = None
-    tile_overlap: int = 32
+    tile_overlap: int | None = None
     self_ensemble: bool = False
     precision: str = 'fp32'
     pad_multiple: int | None = None
@@ -45,6 +46,11 @@ class Inference:
 
     def __post_init__(self):
         InferenceOptions.read(vars(self))
+
+    @property
+    def overlap(self):
+        """Smallest number of pixels that tiles share; there must be tiles."""
+        return min(64, self.tile // 2) if self.tile_overlap is None else self.tile_overlap
 
     @classmethod
     def option_keys(cls):
@@ -115,7 +121,7 @@ class Inference:
             if self.tile is None:
                 out = run(padded)
             else:
-                out = restore_by_tiles(run, padded, self.tile, self.tile_overlap, multiple)
+                out = restore_by_tiles(run, padded, self.tile, self.overlap, multiple)
             if padded is not img:
                 scale = output_scale(out.shape[2:], padded.shape[2:])
                 out = out[:, :, :img.size(2) * scale, :img.size(3) * scale]
@@ -140,7 +146,7 @@ class Inference:
         if self.tile is not None:
             for size in (height, width):
                 size = -(-size // multiple) * multiple
-                number *= len(tile_spans(size, self.tile, self.tile_overlap, multiple))
+                number *= len(tile_spans(size, self.tile, self.overlap, multiple))
         return number
 
     def _statistics(self, img):

@@ -39,11 +39,7 @@ def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=Fal
     strength = check_strength(strength)
     net, description = read_graph(source) if str(source).endswith('.onnx') else load_network(source)
     inference = Inference(
-        tile=tile,
-        tile_overlap=32 if tile is None else min(32, tile // 2),
-        self_ensemble=ensemble,
-        precision=precision,
-        local_statistics=description.get('local_statistics'))
+        tile=tile, self_ensemble=ensemble, precision=precision, local_statistics=description.get('local_statistics'))
     net, choice = select_backend(backend, net, description['network_g'], inference, device)
     return Restorer(net, description, inference, device, strength, choice)
 

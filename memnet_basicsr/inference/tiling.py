@@ -12,7 +12,7 @@ def restore_by_tiles(restore, img, tile, overlap, multiple=1):
     Args:
         restore (Callable): Maps (n, c, h, w) to (n, c', h * s, w * s) for an integer s.
         img (Tensor): Images, shape (n, c, h, w), both sides multiples of ``multiple``.
-        tile (int): Side of a tile in pixels, at least 2 * overlap; rounded up to ``multiple``.
+        tile (int): Largest side of a tile in pixels, at least 2 * overlap; rounded up to ``multiple``.
         overlap (int): Smallest number of pixels that neighbors share; rounded up to ``multiple``.
         multiple (int): Tiles start and end at multiples of this number of pixels. Default: 1.
 
@@ -42,11 +42,11 @@ def restore_by_tiles(restore, img, tile, overlap, multiple=1):
 def tile_spans(size, tile, overlap, multiple=1):
     """Positions of the tiles along one axis, and of the zones where they are blended.
 
-    As few tiles as possible, evenly spaced, all of length ``tile``, or of the length of the axis if that is shorter.
+    As few tiles as possible, evenly spaced, all of the same length, no longer than needed.
 
     Args:
         size (int): Length of the axis in pixels, a multiple of ``multiple``.
-        tile (int): Length of a tile in pixels.
+        tile (int): Largest length of a tile in pixels.
         overlap (int): Smallest number of pixels that neighbors share.
         multiple (int): Tiles start and end at multiples of this number of pixels. Default: 1.
 
@@ -58,6 +58,7 @@ def tile_spans(size, tile, overlap, multiple=1):
     size, overlap = size // multiple, -(-overlap // multiple)
     tile = min(max(-(-tile // multiple), 2 * overlap, 1), size)
     number = 1 if tile == size else -(-(size - overlap) // (tile - overlap))
+    tile = -(-(size + (number - 1) * overlap) // number)
     starts = [i * (size - tile) // max(number - 1, 1) * multiple for i in range(number)]
     ends = [start + tile * multiple for start in starts]
     zones = [None]

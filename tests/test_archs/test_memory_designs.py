@@ -137,6 +137,11 @@ def test_statistics_tell_degradations_apart():
     assert degradation_statistics(shifted)[0].exp()[2:].min() > 1.5  # of any grid
 
 
+@pytest.mark.parametrize('size', [(1, 1), (3, 8), (9, 2)])
+def test_statistics_of_tiny_images_are_finite(size):
+    assert torch.isfinite(degradation_statistics(torch.rand(2, 3, *size))).all()
+
+
 def test_wrong_arguments():
     with pytest.raises(ValueError, match='type must be hierarchical, degradation'):
         build_network(dict(type='MemoryAugmented', backbone=BACKBONES['EDSR'][0], insert_after='body.*',

@@ -104,10 +104,13 @@ def test_tiles_are_aligned_with_the_multiple():
 
 
 @pytest.mark.parametrize('size, tile, overlap', [(100, 30, 10), (31, 30, 15), (1000, 64, 32), (77, 8, 0), (7, 30, 10)])
-def test_spans_cover_the_axis_with_at_least_the_overlap(size, tile, overlap):
+def test_spans_cover_the_axis_with_at_least_the_overlap_and_no_more_pixels_than_needed(size, tile, overlap):
     spans = tile_spans(size, tile, overlap)
     assert spans[0][0] == 0 and spans[-1][1] == size
-    assert {end - start for start, end, _, _ in spans} == {min(tile, size)}
+    length, number = spans[0][1], len(spans)
+    assert {end - start for start, end, _, _ in spans} == {length} and length <= tile
+    assert number == 1 or tile + (number - 2) * (tile - overlap) < size, 'fewer tiles would do'
+    assert length - 1 + (number - 1) * (length - 1 - overlap) < size, 'shorter tiles would do'
     for (_, end, _, out_zone), (start, _, in_zone, _) in itertools.pairwise(spans):
         assert end - start >= overlap and out_zone == in_zone and start <= out_zone[0] <= out_zone[1] <= end
     zones = [v[2] for v in spans[1:]]

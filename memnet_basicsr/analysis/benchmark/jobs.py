@@ -161,7 +161,7 @@ def _inference_run(job):
         x = x.to(dtype)
     if job.form in (PLAIN_COMPILED, OURS_COMPILED):
         net = torch.compile(net)
-    inference = None if job.tile is None else Inference(tile=job.tile, tile_overlap=min(32, job.tile // 2))
+    inference = None if job.tile is None else Inference(tile=job.tile)
 
     def run():
         with torch.no_grad():
