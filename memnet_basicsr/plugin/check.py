@@ -1,26 +1,18 @@
 """Check the options of a run against the option classes, before anything is opened or written."""
-import contextlib
 import inspect
-import io
-import logging
 import os
-import random
 import torch
 from os import path as osp
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
-from basicsr.utils import logger as stock_logger
 from basicsr.utils import registry
 from ..data.options import LoaderOptions
-from ..engine.no_compiler import without_compiler
 from ..engine.options import StockValOptions  # yapf: disable
 from ..engine.options import LoggerOptions, MetricOptions, PathOptions, PerSetOptions, RunOptions, StockTrainOptions
-from ..errors import first_line, near
+from ..errors import near
 from ..option_block import Block, inner_blocks, shown
 from .basicsr_options import BY_NAME, OtherStockOptions
-from .compat import pretend
 from .strangers import PACKAGE, is_ours, lookup
+from .trial import arguments_of, built, output_of, quiet
 from .yaml_file import Fault, number_as_text
 
 # arguments of metrics that the validator fills in
@@ -144,6 +136,10 @@ class _Check:
             self.fault((key, ), 'must be a block of options')
             return None
         if key == 'path':
+            for name, value in block.items():
+                if str(name).startswith('pretrain_network_') and str(value).endswith('.onnx'):
+                    self.fault((key, name), f'{value} is an exported network, which cannot be trained; use the .pth '
+                               'or .safetensors file that it was made from')  # yapf: disable
             block = {k: v for k, v in block.items() if not self._path_of_network(k)}
         return self._validate(cls, block, (key, ), exact=self.blocks.exact)
 
@@ -316,7 +312,7 @@ class _Check:
         cls = self._type(block.get('type'), registry.ARCH_REGISTRY, (key, 'type'))
         if cls is None or not self._arguments(cls, block, (key, )):
             return
-        net, text = _built(cls, block, 'meta')
+        net, text = built(cls, block)
         if net is not None and key == 'network_g' and self.is_train and self.model is not None:
             self._takes_patches(net)
         if text:
@@ -332,7 +328,7 @@ class _Check:
             if cls is None or not self._arguments(cls, block, ('train', key)):
                 continue
             if cls.__name__ not in NOT_BUILT:
-                text = _built(cls, block, 'cpu')[1]
+                text = built(cls, block, 'cpu')[1]
                 if text:
                     self.fault(('train', key), text)
                 elif key == 'pixel_opt':
@@ -345,8 +341,8 @@ class _Check:
             return
         outputs = [torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)]
         try:
-            with _quiet():
-                cls(**_arguments_of(block))(outputs, outputs[0])
+            with quiet():
+                cls(**arguments_of(block))(outputs, outputs[0])
         except (TypeError, AttributeError):
             self.fault(('train', 'pixel_opt', 'type'),
                        f'{cls.__name__} takes one output, but {network["type"]} returns several in training; use '
@@ -390,25 +386,17 @@ class _Check:
         return len(self.faults) == before
 
     def _takes_patches(self, net):
-        """Pass a patch of the training set through the network, without values where that is possible."""
+        """The network must map patches of the training set to clean patches."""
         channels, side = self._patches()
         if self.faults or not side:
             return
         lq_side = side // self.opt.get('scale', 1)
-        for device in ('meta', 'cpu'):  # some networks need values
-            try:
-                with _quiet(device), torch.no_grad(), torch.device(device), _Shapes(device):
-                    net = net if device == 'meta' else _built(type(net), self.opt['network_g'], device)[0]
-                    output = net(torch.zeros(1, channels, lq_side, lq_side))
-                break
-            except Exception as error:
-                text = f'cannot process them: {first_line(error)}'
+        output, text = output_of(net, self.opt['network_g'], (1, channels, lq_side, lq_side))
+        if text:
+            text = f'cannot process them: {text}'
+        elif tuple(output.shape[1:]) == (channels, side, side):
+            return
         else:
-            output = None
-        output = output[0] if isinstance(output, (list, tuple)) else output
-        if output is not None:
-            if tuple(output.shape[1:]) == (channels, side, side):
-                return
             text = f'returns {" x ".join(map(str, output.shape[1:]))}'
         self.fault(('network_g', ), f'patches of datasets: train are {channels} x {lq_side} x {lq_side}, clean '
                    f'{channels} x {side} x {side}; {type(net).__name__} {text}')  # yapf: disable
@@ -541,53 +529,3 @@ def _wrong_kind(parameter, value):
             fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
             return None if fits else f'{shown(value)} is not {words}'
     return None
-
-
-def _arguments_of(block):
-    from copy import deepcopy
-    return {k: deepcopy(v) for k, v in block.items() if k != 'type'}
-
-
-def _built(cls, block, device):
-    """Build a network or loss once, on 'meta' without memory for its weights.
-
-    Returns:
-        tuple[nn.Module | None, str | None]: What was built, or what its constructor refuses.
-    """
-    try:
-        with _quiet(device), torch.device(device), _Shapes(device):
-            return cls(**_arguments_of(block)), None
-    except Exception as error:  # whatever a constructor makes of wrong arguments
-        if device == 'meta':  # some constructors need values
-            return _built(cls, block, 'cpu')
-        return None, first_line(error).removeprefix(f'{cls.__name__}: ')
-
-
-class _Shapes(TorchFunctionMode):
-    """On 'meta', replace functions that are slow there by others with the same shape of the result."""
-    KEPT = (torch.Tensor.normal_, torch.Tensor.uniform_, F.batch_norm)
-
-    def __init__(self, device):
-        super().__init__()
-        self.device = device
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is torch.randn and self.device == 'meta':  # it would import sympy
-            func = torch.empty
-        return args[0] if func in self.KEPT and args[0].is_meta else func(*args, **(kwargs or {}))
-
-
-@contextlib.contextmanager
-def _quiet(device='cpu'):
-    """Suppress output and restore the global random generators; BasicSR's logger has no file yet."""
-    states = random.getstate(), torch.get_rng_state()
-    logger = logging.getLogger('basicsr')
-    disabled, logger.disabled = logger.disabled, True
-    try:
-        with pretend(stock_logger, initialized_logger={'basicsr': True}), contextlib.redirect_stdout(io.StringIO()), \
-                without_compiler() if device == 'meta' else contextlib.nullcontext():
-            yield
-    finally:
-        logger.disabled = disabled
-        random.setstate(states[0])
-        torch.set_rng_state(states[1])

@@ -137,6 +137,7 @@ def test_fine_options_pass():
     (dict(val__save_img='maybe'), "val: save_img: 'maybe' is not true or false"),
     (dict(val__max_images=0), 'val: max_images: 0 is not an integer >= 1'),
     (dict(val__tile=64, val__tile_overlap=40), 'val: tile_overlap: 40 is more than half of tile: 64'),
+    (dict(path__pretrain_network_g='net.onnx'), 'path: pretrain_network_g: net.onnx is an exported network, which'),
     (dict(datasets__val_2__name='v1'),
      "datasets: val_2: name: 'v1' is already used by val_1; use unique dataset names"),
     (dict(datasets__vall={'name': 'x'}), 'datasets: vall: unknown dataset; use train, val, val_1'),

@@ -287,7 +287,7 @@ def test_from_options_takes_its_keys_only():
 }, {
     'tile_overlap': -1
 }, {
-    'tile_overlap': None
+    'tile_overlap': 'wide'
 }, {
     'precision': 'fp8'
 }, {
