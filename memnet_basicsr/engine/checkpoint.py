@@ -12,6 +12,7 @@ from ..errors import UsageError, first_line
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bool,
            torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # yapf: disable
+EXPORTED = 'is an exported network, which cannot be trained; use the .pth or .safetensors file that it was made from'
 # entries of a file that may share memory, such as the units of a recursion
 _MOST_SHARED = 100
 
@@ -55,8 +56,7 @@ def load(path):
             an exported network.
     """
     if str(path).endswith('.onnx'):
-        raise UsageError(f'checkpoint {path} is an exported network, which cannot be trained; use the .pth or '
-                         '.safetensors file that it was made from')
+        raise UsageError(f'checkpoint {path} {EXPORTED}')
     try:
         if zipfile.is_zipfile(path):
             _check_archive(path)

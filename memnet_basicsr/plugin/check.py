@@ -6,6 +6,7 @@ from os import path as osp
 
 from basicsr.utils import registry
 from ..data.options import LoaderOptions
+from ..engine.checkpoint import EXPORTED
 from ..engine.options import StockValOptions  # yapf: disable
 from ..engine.options import LoggerOptions, MetricOptions, PathOptions, PerSetOptions, RunOptions, StockTrainOptions
 from ..errors import near
@@ -138,8 +139,7 @@ class _Check:
         if key == 'path':
             for name, value in block.items():
                 if str(name).startswith('pretrain_network_') and str(value).endswith('.onnx'):
-                    self.fault((key, name), f'{value} is an exported network, which cannot be trained; use the .pth '
-                               'or .safetensors file that it was made from')  # yapf: disable
+                    self.fault((key, name), f'{value} {EXPORTED}')
             block = {k: v for k, v in block.items() if not self._path_of_network(k)}
         return self._validate(cls, block, (key, ), exact=self.blocks.exact)
 

@@ -120,14 +120,12 @@ def table(title, rows, baseline):
         len(r.runs), f'{r.parameters:,}', f'{r.macs / 1e9:.3f} G', f'{r.seconds:.0f}',
         *(_spread(list(r.values.get(k, {}).values()), k) for k in keys)
     ] for r in done]
-    others = [r for r in done if r is not baseline]
-    verdicts = []
+    found = {(r.label, key): paired(r, baseline, key) for r in done if r is not baseline for key in keys}
+    adjusted = {}
     for key in keys:
-        differences = {r.label: paired(r, baseline, key) for r in others}
-        p_values = holm({label: _p_value(v) for label, v in differences.items() if len(v) > 1})
-        verdicts += [(label, _key(key, keys), len(v), *_verdict(v, key, p_values.get(label)))
-                     for label, v in differences.items() if v]  # yapf: disable
-    verdicts.sort(key=lambda v: [r.label for r in others].index(v[0]))
+        adjusted |= holm({place: _p_value(v) for place, v in found.items() if place[1] == key and len(v) > 1})
+    verdicts = [[label, _key(key, keys), len(v), *_verdict(v, key, adjusted.get((label, key)))]
+                for (label, key), v in found.items() if v]  # yapf: disable
     parts = [
         f'## {title}',
         markdown_table(head, results),
