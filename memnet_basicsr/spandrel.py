@@ -5,7 +5,7 @@
     model = spandrel.ModelLoader().load_from_file('memnet_denoise_color.pth')
 
 A network is found by the keys of its state dict, and its arguments are read from the shapes. What leaves no trace in
-them takes its default: ``patches`` of MemoryNet; ``levels``, ``chained``, ``replace`` and ``threshold`` of a memory.
+them takes its default: ``levels``, ``chained``, ``replace`` and ``threshold`` of a memory.
 """
 import math
 import re
@@ -84,6 +84,7 @@ class MemoryNetArch(Architecture):
             reduction=next(v for v in range(1, num_feat + 1) if all(wide // v == few for few, wide in hidden)),
             bias='shallow_feat1.0.bias' in state_dict,
             reconstruction='head.weight' in state_dict,
+            patches='whole_image' not in state_dict,
             **self.memory_arguments(state_dict))
         return _descriptor(self, net, state_dict, num_in_ch)
 

@@ -13,8 +13,7 @@ from tests.networks import NETWORKS, build
 
 spandrel = pytest.importorskip('spandrel')
 ROOT = Path(__file__).resolve().parents[1]
-# EDSR is not in spandrel; patches leaves no trace in the weights
-FOUND = [v for v in NETWORKS if v not in ('MemoryAugmented', 'MemoryNet whole image')]
+FOUND = [v for v in NETWORKS if v != 'MemoryAugmented']  # over EDSR, which is not in spandrel
 
 
 @pytest.fixture

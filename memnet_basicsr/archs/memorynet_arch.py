@@ -79,6 +79,7 @@ class MemoryNet(nn.Module):
         if memory not in ('none', 'released', 'feature'):
             raise ValueError(f"memory must be 'none', 'released' or 'feature', but received '{memory}'.")
         self.supervise, self.patches = supervise, patches
+        self.register_buffer('whole_image', None if patches else torch.zeros(0))  # for readers of the state dict
         feats = [num_feat + i * scale_unetfeats for i in range(3)]
         num_ors = num_feat + scale_orsnetfeats
         cab = partial(CAB, kernel_size=kernel_size, reduction=reduction, bias=bias, act=nn.PReLU())
@@ -188,14 +189,13 @@ class MemoryNet(nn.Module):
         """
         if not hasattr(self, 'head'):
             raise ValueError("Set 'reconstruction: true' in network_g to reconstruct from the memory.")
-        h, w = x.shape[2:]
         read = partial(self.recall, 1)
         with recalling(self):
             enc = self.stage1_encoder(self.shallow_feat1(self.parts(QUARTERS, self.pad(x))), read=read)
             first = min(int(v[-1]) for v in self.insertions if v.startswith('stage1'))
             enc = [self.parts([merge_columns], v) if i >= first or i == 3 else None for i, v in enumerate(enc, 1)]
             dec = self.stage1_decoder(enc, read=read)
-        return self.parts([merge_rows], self.head(dec[0]))[:, :, :h, :w]
+        return self.parts([merge_rows], self.head(dec[0]))[:, :, :x.shape[2], :x.shape[3]]
 
     def features(self, x):
         """Features of stage 3, used as an encoder of any image for the contrastive loss.

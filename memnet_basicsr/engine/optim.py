@@ -3,42 +3,11 @@ import inspect
 import math
 import torch
 import warnings
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 from ..errors import UsageError, near
 from .muon import Muon
-
-
-class WarmupCosineLR(LRScheduler):
-    """Linear warm-up, then one half cosine to ``eta_min``; a closed form, so that resuming is exact.
-
-    lr_t = lr * (t + 1) / (warmup_iter + 1) for t < warmup_iter, else
-    eta_min + (lr - eta_min) * (1 + cos(pi * (t - warmup_iter) / (T_max - warmup_iter))) / 2.
-
-    Args:
-        optimizer (Optimizer): The optimizer.
-        T_max (int): Length in iterations; the learning rate stays at ``eta_min`` afterwards.
-        warmup_iter (int): Iterations of warm-up. Default: 0.
-        eta_min (float): Last learning rate. Default: 0.
-        last_epoch (int): Iteration to start from. Default: -1.
-
-    Raises:
-        UsageError: If the warm-up is not shorter than ``T_max``.
-    """
-
-    def __init__(self, optimizer, T_max, warmup_iter=0, eta_min=0., last_epoch=-1):
-        if not 0 <= warmup_iter < T_max:
-            raise UsageError(f'train: scheduler: warmup_iter {warmup_iter} must lie in [0, T_max), T_max is {T_max}')
-        self.T_max, self.num_warmup, self.eta_min = T_max, warmup_iter, eta_min
-        super().__init__(optimizer, last_epoch)
-
-    def get_lr(self):
-        t = min(self.last_epoch, self.T_max)
-        if t < self.num_warmup:
-            return [lr * (t + 1) / (self.num_warmup + 1) for lr in self.base_lrs]
-        factor = (1 + math.cos(math.pi * (t - self.num_warmup) / (self.T_max - self.num_warmup))) / 2
-        return [self.eta_min + (lr - self.eta_min) * factor for lr in self.base_lrs]
 
 
 class CosineAnnealingRestartCyclicLR(LRScheduler):
@@ -74,8 +43,7 @@ SCHEDULERS = {
     'MultiStepRestartLR': MultiStepRestartLR,
     'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
     'CosineAnnealingRestartCyclicLR': CosineAnnealingRestartCyclicLR,
-    'TrueCosineAnnealingLR': WarmupCosineLR,  # NAFNet's name
-    'WarmupCosineLR': WarmupCosineLR,
+    'TrueCosineAnnealingLR': CosineAnnealingLR,  # NAFNet's name
 }
 
 # entries of parameter groups that torch adds from version to version

@@ -135,24 +135,19 @@ class CosineCyclicOptions(SchedulerOptions):
                             'period')  # yapf: disable
 
 
-class WarmupCosineOptions(SchedulerOptions):
-    """Linear warm-up and one half cosine (``TrueCosineAnnealingLR`` is NAFNet's name)."""
-    type: Literal['WarmupCosineLR', 'TrueCosineAnnealingLR'] = option(..., 'Name of the schedule.')
-    T_max: int = option(..., 'Length of the schedule; `eta_min` afterwards.', unit='iterations', ge=1)
-    warmup_iter: int = option(0, 'Length of the linear warm-up.', unit='iterations', ge=0)
-    eta_min: float = option(0, 'Final learning rate.', ge=0)
+class TrueCosineOptions(SchedulerOptions):
+    """One half cosine, torch's CosineAnnealingLR under NAFNet's name."""
+    type: Literal['TrueCosineAnnealingLR'] = option(..., 'Name of the schedule.')
+    T_max: int = option(..., 'Length of the schedule.', unit='iterations', ge=1)
+    eta_min: float = option(0, 'Last learning rate.', ge=0)
 
     @property
     def length(self):
         return self.T_max
 
-    def rules(self):
-        if self.warmup_iter >= self.T_max:
-            yield 'warmup_iter', f'{self.warmup_iter} must be below T_max: {self.T_max}'
-
 
 StockScheduler = Annotated[MultiStepOptions | CosineRestartOptions, Field(discriminator='type')]
-AnyScheduler = Annotated[MultiStepOptions | CosineRestartOptions | CosineCyclicOptions | WarmupCosineOptions,
+AnyScheduler = Annotated[MultiStepOptions | CosineRestartOptions | CosineCyclicOptions | TrueCosineOptions,
                          Field(discriminator='type')]
 
 # ---- train: ---------------------------------------------------------------------------------------------------------
@@ -202,7 +197,7 @@ class StockTrainOptions(Block):
     optim_g: StockOptimizerOptions = option(..., 'Optimizer of `network_g`.', on_resume='free')
     scheduler: StockScheduler = option(..., 'Learning rate schedule.', on_resume='free')
     total_iter: int = option(..., 'Iterations of the run.', unit='iterations', on_resume='free', ge=1)
-    warmup_iter: int = option(-1, "BasicSR's linear warm-up, on top of the schedule; -1 disables it.",
+    warmup_iter: int = option(-1, 'Linear warm-up, in place of the first iterations of the schedule; -1 disables it.',
                               unit='iterations', on_resume='free', ge=-1)  # yapf: disable
     pixel_opt: dict[str, Any] | None = option(None, 'Pixel loss: `type` and its arguments.')
     perceptual_opt: dict[str, Any] | None = option(None, "BasicSR's PerceptualLoss: `type` and its arguments.")
@@ -217,8 +212,6 @@ class StockTrainOptions(Block):
                                  f'{self.scheduler.type}; make them equal')  # yapf: disable
         if self.warmup_iter >= self.total_iter:
             yield 'warmup_iter', f'{self.warmup_iter} must be below total_iter: {self.total_iter}'
-        if self.warmup_iter > 0 and getattr(self.scheduler, 'warmup_iter', 0) > 0:
-            yield 'warmup_iter', f'{self.scheduler.type} has a warm-up too; remove one of them'
         if not self.pixel_opt and not self.perceptual_opt:
             yield 'pixel_opt', 'is missing; set pixel_opt or perceptual_opt, otherwise there is no loss'
 

@@ -91,11 +91,11 @@ train:
     weight_decay: {weight_decay}
     betas: [0.9, 0.99]
 {memory_lr}  scheduler:
-    type: WarmupCosineLR
-    T_max: {iterations}
-    warmup_iter: {warmup}
+    type: CosineAnnealingRestartLR
+    periods: [{iterations}]
     eta_min: !!float 1e-6
   total_iter: {iterations}
+  warmup_iter: {warmup}
 {loss}
 val:
   val_freq: {frequency}

@@ -33,7 +33,7 @@ MULTI_STEP = {'scheduler_type': 'MultiStepLR', 'milestones': [4, 8], 'gamma': 0.
     'scheduler, expected',
     [
         ({'scheduler_type': 'MultiStepLR', 'milestones': [2, 3, 7], 'gamma': 0.1}, LR * 0.1**2),
-        ({'scheduler_type': 'WarmupCosineLR', 'T_max': 10}, LR * (1 + math.cos(math.pi * 0.6)) / 2),
+        ({'scheduler_type': 'TrueCosineAnnealingLR', 'T_max': 10}, LR * (1 + math.cos(math.pi * 0.6)) / 2),
         ({'scheduler_type': 'CosineAnnealingRestartLR', 'periods': [12], 'eta_min': 0.02},
          0.02 + (LR - 0.02) * (1 + math.cos(math.pi * 0.5)) / 2),
         ({'scheduler_type': 'CosineAnnealingRestartCyclicLR', 'periods': [4, 4], 'restart_weights': [1, 0.5],
@@ -83,12 +83,13 @@ SHORT = {
     'datasets__val_1': None,
     'datasets__val_2': None,
     'train__total_iter': 6,
-    'train__scheduler': {'type': 'WarmupCosineLR', 'T_max': 6, 'warmup_iter': 1},
+    'train__scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [6]},
+    'train__warmup_iter': 2,
     'logger__print_freq': 1,
     'logger__save_checkpoint_freq': 3,
 }  # yapf: disable
 # twice the iterations: told, and needed by most of the runs below
-LONGER = {'train__total_iter': 12, 'train__scheduler': {'type': 'WarmupCosineLR', 'T_max': 12, 'warmup_iter': 1}}
+LONGER = {'train__total_iter': 12, 'train__scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [12]}}
 
 
 @pytest.fixture(scope='session')
@@ -120,13 +121,13 @@ def resume(server, six, tmp_path):
 def test_more_iterations(resume):
     code, log = resume(**LONGER, logger__save_checkpoint_freq=4, datasets__train__num_worker_per_gpu=1)
     assert code == 0, log
-    for line in ('train: total_iter: 6 then, 12 now', 'train: scheduler: T_max: 6 then, 12 now',
+    for line in ('train: total_iter: 6 then, 12 now', 'train: scheduler: periods: [6] then, [12] now',
                  'logger: save_checkpoint_freq: 3 then, 4 now', 'datasets: train: num_worker_per_gpu: 0 then, 1 now'):
         assert f'Changed since {resume.folder}/experiments/run/training_states/6.state: {line}\n' in log
     assert log.count('Changed since') == 4
     state = load(resume.folder, 'training_states/12.state')
-    # iteration 12 is step 11 of the schedule: cosine from 1 to 12
-    lr = 1e-3 * (1 + math.cos(math.pi * (11 - 1) / (12 - 1))) / 2
+    # iteration 12 is step 11 of the schedule
+    lr = 1e-3 * (1 + math.cos(math.pi * 11 / 12)) / 2
     assert state['optimizers'][0]['param_groups'][0]['lr'] == pytest.approx(lr, rel=1e-9)
     before, after = (load(resume.folder, f'models/net_g_{i}.pth')['params'] for i in ('6', '8'))
     assert all((after[k] != before[k]).any() for k in after if before[k].is_floating_point())
@@ -157,7 +158,7 @@ def test_another_learning_rate(resume):
     assert code == 0 and 'train: optim_g: lr: 0.001 then, 0.5 now' in log, log
     group, = load(resume.folder, 'training_states/12.state')['optimizers'][0]['param_groups']
     assert group['initial_lr'] == 0.5 and group['weight_decay'] == 0.25
-    assert group['lr'] == pytest.approx(0.5 * (1 + math.cos(math.pi * 10 / 11)) / 2)
+    assert group['lr'] == pytest.approx(0.5 * (1 + math.cos(math.pi * 11 / 12)) / 2)
 
 
 @pytest.mark.parametrize('changes, line', [

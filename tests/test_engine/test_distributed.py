@@ -78,8 +78,8 @@ def test_two_processes_with_half_the_batch_are_one(server, run_ranks, tmp_path, 
     common = {
         **PLAIN, 'train__total_iter': 100,
         'train__scheduler': {
-            'type': 'WarmupCosineLR',
-            'T_max': 100
+            'type': 'CosineAnnealingRestartLR',
+            'periods': [100]
         },
         'val__val_freq': 100,
         'logger__save_checkpoint_freq': 100,

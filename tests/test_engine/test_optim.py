@@ -62,27 +62,9 @@ def rates(scheduler_type, count, lr=0.5, **kwargs):
     return values
 
 
-def test_true_cosine_equals_pytorch():
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.5)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 30, 1e-3)
-    expected = []
-    for _ in range(31):
-        expected.append(optimizer.param_groups[0]['lr'])
-        optimizer.step()
-        scheduler.step()
-    assert rates('TrueCosineAnnealingLR', 31, T_max=30, eta_min=1e-3) == pytest.approx(expected, rel=1e-9)
-
-
-def test_warmup_cosine():
-    values = rates('WarmupCosineLR', 21, lr=1., T_max=20, warmup_iter=4, eta_min=0.1)
-    assert values[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.])
-    assert values[12] == pytest.approx(0.55)  # half way
-    assert values[8] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
-    assert values[20] == pytest.approx(0.1)
-    assert rates('WarmupCosineLR', 25, lr=1., T_max=20, eta_min=0.1)[20:] == pytest.approx([0.1] * 5)
-    for warmup in (20, -1):
-        with pytest.raises(UsageError, match=rf'warmup_iter {warmup} must lie in \[0, T_max\), T_max is 20'):
-            rates('WarmupCosineLR', 1, T_max=20, warmup_iter=warmup)
+def test_true_cosine_is_half_a_cosine():
+    expected = [1e-3 + 0.499 * (1 + math.cos(math.pi * t / 30)) / 2 for t in range(31)]
+    assert rates('TrueCosineAnnealingLR', 31, lr=0.5, T_max=30, eta_min=1e-3) == pytest.approx(expected, rel=1e-9)
 
 
 def test_schedules_of_basicsr_and_restormer():
@@ -104,15 +86,16 @@ def test_schedules_of_basicsr_and_restormer():
 
 def test_unknown_schedule_and_argument():
     with pytest.raises(
-            UsageError, match=r"train: scheduler: type 'WarmupCosine' is unknown; closest match: WarmupCosineLR"):
-        rates('WarmupCosine', 1)
-    with pytest.raises(UsageError, match=r"train: scheduler: WarmupCosineLR: .*'Tmax'"):
-        rates('WarmupCosineLR', 1, Tmax=3)
+            UsageError,
+            match=r"train: scheduler: type 'TrueCosineLR' is unknown; closest match: TrueCosineAnnealingLR"):
+        rates('TrueCosineLR', 1)
+    with pytest.raises(UsageError, match=r"train: scheduler: TrueCosineAnnealingLR: .*'Tmax'"):
+        rates('TrueCosineAnnealingLR', 1, Tmax=3)
 
 
 @pytest.mark.parametrize('scheduler, length', [
     ({'type': 'CosineAnnealingRestartLR', 'periods': [3, 4], 'restart_weights': [1, 1]}, 7),
-    ({'type': 'WarmupCosineLR', 'T_max': 9}, 9),
+    ({'type': 'TrueCosineAnnealingLR', 'T_max': 9}, 9),
     ({'type': 'MultiStepLR', 'milestones': [3]}, None),
 ])  # yapf: disable
 def test_length_of_schedule(scheduler, length):

@@ -100,17 +100,15 @@ def test_fine_options_pass():
     (dict(train__ema_decay=1), r'train: ema_decay: 1 is not a number in \[0, 1\)'),
     (dict(train__ema_decay=-0.1), 'ema_decay: -0.1 is not'),
     (dict(train__ema_decay='high'), "ema_decay: 'high' is not a number"),
-    (dict(train__total_iter=21), 'train: total_iter: 21 exceeds the 20 iterations of scheduler WarmupCosineLR'),
+    (dict(train__total_iter=21), 'train: total_iter: 21 exceeds the 20 iterations of scheduler CosineAnnealingRestartLR'),
     (dict(train__scheduler={'type': 'CosineAnnealingRestartLR', 'periods': [9, 9], 'restart_weights': [1, 1]}),
      'train: total_iter: 20 exceeds the 18 iterations of scheduler CosineAnnealingRestartLR'),
     (dict(train__scheduler={'type': 'CosineAnnealingRestartLR', 'periods': [9, 11]}), 'train: scheduler: '
      'restart_weights: has 1 items, but periods has 2; give one per period'),
-    (dict(train__scheduler={'type': 'WarmupCosine', 'T_max': 9}), "train: scheduler: type 'WarmupCosine' is unknown; "
-     'closest match: WarmupCosineLR'),
+    (dict(train__scheduler={'type': 'TrueCosineLR', 'T_max': 9}), "train: scheduler: type 'TrueCosineLR' is unknown; "
+     'closest match: TrueCosineAnnealingLR'),
     (dict(train__scheduler={'T_max': 9}), 'train: scheduler: type is missing'),
-    (dict(train__scheduler={'type': 'WarmupCosineLR', 'Tmax': 20}), 'train: scheduler: T_max: is missing'),
-    (dict(train__scheduler={'type': 'WarmupCosineLR', 'T_max': 20, 'warmup_iter': 20}),
-     'train: scheduler: warmup_iter: 20 must be below T_max: 20'),
+    (dict(train__scheduler={'type': 'TrueCosineAnnealingLR', 'Tmax': 20}), 'train: scheduler: T_max: is missing'),
     (dict(train__scheduler={'type': 'MultiStepLR', 'milestones': 'x'}),
      "milestones: 'x' is not a list of integers"),
     (dict(train__warmup_iter=20), 'train: warmup_iter: 20 must be below total_iter: 20'),

@@ -66,9 +66,9 @@ def options(**changes):
         'train': {
             'ema_decay': 0.9,
             'optim_g': {'type': 'AdamW', 'lr': 1e-3},
-            'scheduler': {'type': 'WarmupCosineLR', 'T_max': 20, 'warmup_iter': 3},
+            'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [20]},
             'total_iter': 20,
-            'warmup_iter': -1,
+            'warmup_iter': 3,
             'pixel_opt': {'type': 'MultiSupervisedLoss'},
         },
         'val': {

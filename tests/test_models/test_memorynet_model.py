@@ -32,7 +32,7 @@ def options(tmp_path, network_c=True, network=NETWORK, **train):
             total_iter=10,
             optim_g=dict(type='Adam', lr=1e-3),
             optim_c=dict(type='Adam', lr=1e-3),
-            scheduler=dict(type='WarmupCosineLR', T_max=10),
+            scheduler=dict(type='CosineAnnealingRestartLR', periods=[10]),
             pixel_opt=dict(type='MultiOutputLoss', losses=[dict(type='L1Loss'),
                                                            dict(type='EdgeLoss')]),
             reconstruction_opt=dict(type='MSELoss'),

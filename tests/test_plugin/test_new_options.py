@@ -49,8 +49,8 @@ def test_trains_to_a_checkpoint(folders, pipeline, capsys, task, network):
         num_feat=4, num_block=1, num_recursion=1) if network == 'MemNet' else opt['network_g'].update(
             num_feat=8, scale_unetfeats=4, scale_orsnetfeats=4, num_cab=1)
     opt['datasets']['train'].update(num_worker_per_gpu=0, batch_size_per_gpu=2, dataset_enlarge_ratio=1, gt_size=16)
-    opt['train'].update(total_iter=2)
-    opt['train']['scheduler'].update(T_max=2, warmup_iter=0)
+    opt['train'].update(total_iter=2, warmup_iter=-1)
+    opt['train']['scheduler'].update(periods=[2])
     opt['val'].update(val_freq=2)
     opt['logger'].update(print_freq=1, save_checkpoint_freq=2)
     (folders / 'my.yml').write_text(yaml.safe_dump(json.loads(json.dumps(opt)), sort_keys=False))

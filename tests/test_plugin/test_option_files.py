@@ -10,7 +10,7 @@ import memnet_basicsr  # noqa: F401
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 from memnet_basicsr.data.noisy_image_dataset import NoisyImageDataset
 from memnet_basicsr.data.options import LoaderOptions, NoisyImageOptions
-from memnet_basicsr.engine.options import WarmupCosineOptions  # yapf: disable
+from memnet_basicsr.engine.options import TrueCosineOptions  # yapf: disable
 from memnet_basicsr.engine.options import LoggerOptions, OptimizerOptions, PerSetOptions, RunOptions
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.models.restoration_model import RestorationModel
@@ -88,7 +88,7 @@ PLACES = {
     ('val', ): RestorationModel.ValOptions,
     ('logger', ): LoggerOptions,
     ('train', 'optim_g'): OptimizerOptions,
-    ('train', 'scheduler'): WarmupCosineOptions,
+    ('train', 'scheduler'): TrueCosineOptions,
     ('datasets', 'train'): (LoaderOptions, NoisyImageOptions),
     ('datasets', 'val'): (LoaderOptions, NoisyImageOptions, PerSetOptions),
     ('network_g', ): ('type', 'num_in_ch', 'num_out_ch', 'num_feat', 'num_block', 'num_recursion', 'multi_supervised',

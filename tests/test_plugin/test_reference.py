@@ -59,7 +59,7 @@ def test_option_files_name_the_schema_and_follow_it(path, validator):
     ('network_g/num_feat', 'x'),
     ('train/pixel_opt/weight', 1),
     ('train/optim_g/lr', 0),
-    ('train/scheduler/T_max', 'x'),
+    ('train/scheduler/periods', 'x'),
     ('val/metrics/psnr/better', 'more'),
     ('logger/print_freq', 0),
     ('path/strict', 1),
@@ -97,7 +97,7 @@ def test_options_are_explained(validator):
     """Every option that is ours has a line of documentation, which an editor shows."""
     defs = validator.schema['$defs']
     for name in ('train_NoisyImageDataset', 'val_PairedMaskedDataset', 'network_MemNet', 'loss_EdgeLoss',
-                 'WarmupCosineOptions', 'OptimizerOptions'):
+                 'TrueCosineOptions', 'OptimizerOptions'):
         silent = [k for k, v in defs[name]['properties'].items() if k != 'type' and not v.get('description')]
         assert silent == [], name
 

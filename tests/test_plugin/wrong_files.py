@@ -22,9 +22,9 @@ BASE = {
     'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
     'train': {
         'optim_g': {'type': 'Adam', 'lr': 0.001},
-        'scheduler': {'type': 'WarmupCosineLR', 'T_max': 20, 'warmup_iter': 2},
+        'scheduler': {'type': 'TrueCosineAnnealingLR', 'T_max': 20},
         'total_iter': 20,
-        'warmup_iter': -1,
+        'warmup_iter': 2,
         'pixel_opt': {'type': 'MultiSupervisedLoss', 'loss_weight': 1.0}
     },
     'val': {'val_freq': 10, 'save_img': False, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
@@ -122,7 +122,6 @@ CHANGES = {
     'save_img maybe': (changed('val/save_img', 'maybe'), "val: save_img: 'maybe' is not true or false"),
     'strict_load_g x': (changed('path/strict_load_g', 'x'), "path: strict_load_g: 'x' is not true or false"),
     'warmup beyond the run': (changed('train/warmup_iter', 30), 'train: warmup_iter: 30 must be below total_iter: 20'),
-    'two warm-ups': (changed('train/warmup_iter', 5), 'train: warmup_iter: WarmupCosineLR has a warm-up too'),
     'batch 0': (changed('datasets/train/batch_size_per_gpu', 0), 'batch_size_per_gpu: 0 is not an integer >= 1'),
     'batch -1': (changed('datasets/train/batch_size_per_gpu', -1), 'batch_size_per_gpu: -1 is not an integer >= 1'),
     'batch 2.5': (changed('datasets/train/batch_size_per_gpu', 2.5),
@@ -177,7 +176,7 @@ CHANGES = {
     'optimizer that SRModel does not build': (TEXT.replace('RestorationModel', 'SRModel').replace('Adam', 'NAdam'),
         "train: optim_g: type: BasicSR's models do not build 'NAdam'; use Adam"),
     'schedule that SRModel does not build': (TEXT.replace('RestorationModel', 'SRModel'),
-        "train: scheduler: type 'WarmupCosineLR' is unknown"),
+        "train: scheduler: type 'TrueCosineAnnealingLR' is unknown"),
     'unknown model': (changed('model_type', 'RestorationModl'),
         "model_type: 'RestorationModl' is not registered; closest match: RestorationModel"),
     'unknown network': (changed('network_g/type', 'Memnet'),

@@ -8,7 +8,7 @@ from os import path as osp
 from ...errors import UsageError, near
 from ...plugin.option_file import check_blocks, load_yaml
 
-LENGTHS = ('total_iter', 'recording_iter', 'warmup_iter')  # below train: or scheduler:, in iterations
+LENGTHS = ('total_iter', 'recording_iter', 'warmup_iter')  # below train:, in iterations
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,9 @@ def options_of_run(variant, seed, iterations=None):
     train = opt['train']
     total = int(train['total_iter'])
     iterations = iterations or total
-    for block in (train, train['scheduler']):
-        for key in LENGTHS:
-            if block.get(key, 0) > 0:
-                block[key] = round(block[key] * iterations / total)
+    for key in LENGTHS:
+        if train.get(key, 0) > 0:
+            train[key] = round(train[key] * iterations / total)
     for key in ('T_max', 'periods', 'milestones'):
         value = train['scheduler'].get(key)
         if isinstance(value, list):

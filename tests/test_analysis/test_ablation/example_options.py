@@ -12,7 +12,9 @@ def options(**train):
         path=dict(pretrain_network_g=None),
         train=dict(
             dict(
-                total_iter=1000, recording_iter=100, scheduler=dict(type='WarmupCosineLR', T_max=1000, warmup_iter=50)),
-            **train),
+                total_iter=1000,
+                recording_iter=100,
+                warmup_iter=50,
+                scheduler=dict(type='CosineAnnealingRestartLR', periods=[1000])), **train),
         val=dict(val_freq=100, save_img=True),
         logger=dict(print_freq=1, save_checkpoint_freq=1, use_tb_logger=True))

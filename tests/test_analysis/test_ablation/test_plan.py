@@ -77,7 +77,8 @@ def test_length_scales_schedules(tmp_path, monkeypatch):
     opt = options_of_run(Variant('plan', 'a', opt), 3, 200)
     assert opt['name'] == 'plan_a_seed3' and opt['manual_seed'] == 3
     assert opt['train']['total_iter'] == 200 and opt['train']['recording_iter'] == 20
-    assert opt['train']['scheduler'] == dict(type='WarmupCosineLR', T_max=200, warmup_iter=10)
+    assert opt['train']['scheduler'] == dict(type='CosineAnnealingRestartLR', periods=[200])
+    assert opt['train']['warmup_iter'] == 10
     assert opt['val']['val_freq'] == 200 and opt['datasets']['train']['num_worker_per_gpu'] == 0
     assert opt['datasets']['train']['dataroot_gt'] == str(tmp_path / 'data' / 'gt.lmdb')
     assert opt['path']['pretrain_network_memory'] == 'experiments/other_seed3/net.pth'
