@@ -100,7 +100,8 @@ def test_fine_options_pass():
     (dict(train__ema_decay=1), r'train: ema_decay: 1 is not a number in \[0, 1\)'),
     (dict(train__ema_decay=-0.1), 'ema_decay: -0.1 is not'),
     (dict(train__ema_decay='high'), "ema_decay: 'high' is not a number"),
-    (dict(train__total_iter=21), 'train: total_iter: 21 exceeds the 20 iterations of scheduler CosineAnnealingRestartLR'),
+    (dict(train__total_iter=21), 'train: total_iter: 21 exceeds the 20 iterations of scheduler '
+     'CosineAnnealingRestartLR'),
     (dict(train__scheduler={'type': 'CosineAnnealingRestartLR', 'periods': [9, 9], 'restart_weights': [1, 1]}),
      'train: total_iter: 20 exceeds the 18 iterations of scheduler CosineAnnealingRestartLR'),
     (dict(train__scheduler={'type': 'CosineAnnealingRestartLR', 'periods': [9, 11]}), 'train: scheduler: '

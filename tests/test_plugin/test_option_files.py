@@ -10,8 +10,7 @@ import memnet_basicsr  # noqa: F401
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 from memnet_basicsr.data.noisy_image_dataset import NoisyImageDataset
 from memnet_basicsr.data.options import LoaderOptions, NoisyImageOptions
-from memnet_basicsr.engine.options import TrueCosineOptions  # yapf: disable
-from memnet_basicsr.engine.options import LoggerOptions, OptimizerOptions, PerSetOptions, RunOptions
+from memnet_basicsr.engine.options import LoggerOptions, OptimizerOptions, PerSetOptions, RunOptions, TrueCosineOptions
 from memnet_basicsr.errors import UsageError
 from memnet_basicsr.models.restoration_model import RestorationModel
 from memnet_basicsr.option_block import Block, option
