@@ -24,11 +24,13 @@ def import_package(basicsr=True):
         sys.modules.setdefault('basicsr', None)
     stands = {name: _stand_in(name, wanted) for name, wanted in SLOW.items() if name not in sys.modules}
     sys.modules.update(stands)
+    collects = gc.isenabled()
     gc.disable()
     try:
         import memnet_basicsr  # noqa: F401
     finally:
-        gc.enable()
+        if collects:
+            gc.enable()
         for name, module in stands.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
