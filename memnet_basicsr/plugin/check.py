@@ -103,6 +103,7 @@ class _Check:
             if str(key).startswith('network_'):
                 self._network(key, block)
         self._one_output()
+        self._reconstruction()
         self._texts(self.opt, ())
         if self.here:
             self._machine()
@@ -446,6 +447,19 @@ class _Check:
         if self.is_train and needs and not self.blocks.networks and self._supervises_all(network):
             self.fault(('network_g', 'supervise'), f'{needs} takes one output, but {network["type"]} returns several '
                        'in training; set supervise: final')  # yapf: disable
+
+    def _reconstruction(self):
+        """``train: reconstruction_opt`` and ``val: abnormality`` need the layers that reconstruct from the memory."""
+        network, train, val = (self.opt.get(v) for v in ('network_g', 'train', 'val'))
+        cls = lookup(registry.ARCH_REGISTRY, network.get('type')) if isinstance(network, dict) else None
+        if cls is None or 'reconstruction' not in inspect.signature(cls).parameters:
+            return
+        needs = 'train: reconstruction_opt' if isinstance(train, dict) and train.get('reconstruction_opt') else None
+        if isinstance(val, dict) and val.get('abnormality'):
+            needs = 'val: abnormality'
+        replaces = network.get('replace') and cls.__name__ == 'MemoryAugmented'  # whose reads then need no layers
+        if needs and not (network.get('reconstruction') or replaces):
+            self.fault(('network_g', ), f'{needs} needs the layers of the reconstruction; set reconstruction: true')
 
     @staticmethod
     def _supervises_all(network):

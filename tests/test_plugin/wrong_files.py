@@ -31,6 +31,8 @@ BASE = {
     'logger': {'print_freq': 1, 'save_checkpoint_freq': 10, 'use_tb_logger': False},
 }  # yapf: disable
 TEXT = yaml.safe_dump(BASE, sort_keys=False)
+BASE_NETWORK = yaml.safe_dump({'network_g': BASE['network_g']}, sort_keys=False)
+MEMORYNET = {'type': 'MemoryNet', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 4, 'scale_unetfeats': 2, 'num_cab': 1}
 EDSR = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 1}
 
 
@@ -171,6 +173,10 @@ CHANGES = {
     'compile backend': (changed('train/compile', 'nothing'),
         "train: compile: 'nothing' is not a torch.compile backend"),
     'mixing_augs text': (changed('train/mixing_augs', 'yes'), "train: mixing_augs: 'yes' is not a block of options"),
+    'reconstruction without its layers': (TEXT.replace('RestorationModel', 'MemoryNetModel').replace(
+        'pixel_opt', 'reconstruction_opt: {type: MSELoss}\n  pixel_opt').replace(
+        BASE_NETWORK, yaml.safe_dump({'network_g': MEMORYNET})),
+        'network_g: train: reconstruction_opt needs the layers of the reconstruction; set reconstruction: true'),
     'GAN without discriminator': (changed('model_type', 'SRGANModel'),
         'network_d: is missing; SRGANModel trains against'),
     'optimizer that SRModel does not build': (TEXT.replace('RestorationModel', 'SRModel').replace('Adam', 'NAdam'),
