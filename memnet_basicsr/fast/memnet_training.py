@@ -91,10 +91,12 @@ def norm_relu_conv(x, norm, conv, start=0, out=None):
 
 
 class FusedPreActConv(PreActConv):
-    """PreActConv with :func:`norm_relu_conv`."""
+    """PreActConv with :func:`norm_relu_conv`, in channels_last, since all blocks read its output."""
 
     def forward(self, x):
-        return super().forward(x) if is_traced_or_plain(self) else norm_relu_conv(x, self.norm, self.conv)
+        if is_traced_or_plain(self):
+            return super().forward(x)
+        return norm_relu_conv(x, self.norm, self.conv).contiguous(memory_format=torch.channels_last)
 
 
 class FusedMemoryBlock(MemoryBlock):
