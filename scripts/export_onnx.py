@@ -6,7 +6,7 @@
 
 If onnxruntime is installed (pip install onnx onnxruntime), the result is compared with torch for images of several
 sizes. Weights are a bundled name, a .pth or .safetensors file with a description (scripts/package_weights.py makes one
-from a training checkpoint), or an http(s) address.
+from a training checkpoint), or a URL.
 """
 import argparse
 import sys
@@ -17,10 +17,10 @@ from memnet_basicsr.inference.export import export_onnx
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('weights', help='bundled name, file or address')
+    parser.add_argument('weights', help='bundled name, path or URL')
     parser.add_argument('output', help='.onnx file to write')
     parser.add_argument('--int8', action='store_true', help='quantize the inner convolutions (needs onnxruntime)')
-    parser.add_argument('--calibrate', metavar='FOLDER', help='for --int8: low-quality images, as they are restored')
+    parser.add_argument('--calibrate', metavar='FOLDER', help='for --int8: degraded images for calibration')
     parser.add_argument('--opset', type=int, default=17, help='ONNX operator set version. Default: %(default)s')
     args = parser.parse_args()
     if args.int8 != (args.calibrate is not None):

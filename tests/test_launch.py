@@ -65,7 +65,7 @@ def test_excepthook(capsys):
     launch._excepthook(lambda *args: seen.append(args), UsageError, UsageError('this; do that'), None)
     assert capsys.readouterr().err == 'error: this; do that\n'
     launch._excepthook(lambda *args: seen.append(args), URLError, URLError('no network'), None)
-    assert capsys.readouterr().err == 'error: the run cannot go on: <urlopen error no network>\n'
+    assert capsys.readouterr().err == 'error: the run cannot continue: <urlopen error no network>\n'
     assert not seen
     other = (ValueError, ValueError('x'), None)
     launch._excepthook(lambda *args: seen.append(args), *other)
@@ -317,7 +317,7 @@ def test_short_epochs_with_workers(pipeline, options, images, tmp_path):
     pipeline(options)
     log = next((logs.parent / 'stock').glob('*.log')).read_text()
     # 110 samples in batches of 4
-    assert 'an epoch has 28 iterations only' in log
+    assert 'an epoch has only 28 iterations' in log
     assert 'persistent_workers: true, or dataset_enlarge_ratio to 80' in log
 
 

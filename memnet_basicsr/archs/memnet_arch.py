@@ -57,8 +57,8 @@ class MemNet(nn.Module):
     """MemNet: A Persistent Memory Network for Image Restoration.
 
     Ref: https://arxiv.org/abs/1708.02209 (ICCV 2017). Where the paper is silent (order of the gate's sources, shared
-    weights), this follows the published Caffe definition. There, biases learn at 0.1 times the learning rate. One
-    departure: the bias of the first BatchNorm starts at 3.
+    weights), this follows the published Caffe definition. There, biases learn at 0.1 times the learning rate. Two
+    departures: the bias of the first BatchNorm starts at 3, and w_m at 1 / M (Caffe: 1).
 
     Args:
         num_in_ch (int): Channels of the input and the output: 1 (gray or Y) or 3 (RGB). Default: 1.
@@ -66,8 +66,8 @@ class MemNet(nn.Module):
         num_block (int): Memory blocks M. Default: 6.
         num_recursion (int): Recursions R in each block. Default: 6.
         multi_supervised (bool): Whether every block gives an output y_m, and the result is sum_m w_m y_m with
-            learnable w_m that start at 1 / M (Caffe starts at 1). If False, the result is y_M. Default: True.
-        supervise (str): Training returns the list [result, y_1, ..., y_M] ('all') or 'final' only. Default: 'all'.
+            learnable w_m. If False, the result is y_M. Default: True.
+        supervise (str): 'all': training returns [result, y_1, ..., y_M]; 'final': only the result. Default: 'all'.
         long_term (bool): Whether B_0, ..., B_{m-1} reach the gates. False is the paper's MemNet_NL. Default: True.
         short_term (bool): Whether H_1, ..., H_{R-1} reach the gates. False is the paper's MemNet_NS. Default: True.
         shared_recursion (bool): Whether the recursions of a block share their convolutions. Default: True.

@@ -171,8 +171,9 @@ class MemoryAugmented(nn.Module):
                     if kernel.is_meta and not isinstance(error, (TypeError, ValueError)):
                         raise  # an operator that does not work without data
                     reasons[kind] = textwrap.shorten(str(error) or type(error).__name__, 160)
-        raise ValueError(f'MemoryAugmented: backbone: {type(self.backbone).__name__} makes no image of an image '
-                         f'(N, C, H, W) or of frames (N, T, C, H, W): {"; ".join(dict.fromkeys(reasons.values()))}')
+        raise ValueError(
+            f'MemoryAugmented: backbone: {type(self.backbone).__name__} does not map an image '
+            f'(N, C, H, W) or frames (N, T, C, H, W) to an image: {"; ".join(dict.fromkeys(reasons.values()))}')
 
     @staticmethod
     def _axes(names, shapes, x):
@@ -185,8 +186,9 @@ class MemoryAugmented(nn.Module):
                 dims = [dim for dim in (1, 2) if shape[3 - dim] <= frames < shape[dim]]
                 dims = dims or [dim for dim in (1, 2) if shape[3 - dim] == frames]
             if len(dims) != 1:
-                raise ValueError(f"MemoryAugmented: insert_after: '{name}' gives no feature (N, C, H, W), (N, L, C) or "
-                                 f'(N, T, C, H, W), but {shape if shape else "no tensor"}')
+                raise ValueError(
+                    f"MemoryAugmented: insert_after: '{name}' returns {shape or 'no tensor'}, but must return a "
+                    'feature map (N, C, H, W), (N, L, C) or (N, T, C, H, W)')
             yield name, dims[0]
 
 

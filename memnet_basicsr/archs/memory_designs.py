@@ -1,6 +1,6 @@
 """Memories of later papers, for :class:`MemoryAugmented`: degradation slots, a dictionary that groups tokens, centers.
 
-Each design is a bank that all places share and a module for one place, which starts as the identity. Both address
+Each design is a bank that all places share and a module for one place, which starts as the identity. All address
 through :class:`TopKAddressing`, so that hooks observe and change every design in the same way.
 """
 import math
@@ -29,7 +29,7 @@ class TopKAddressing(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
 
     def forward(self, query, keys, bias=None):
-        """(n, d) queries, (K, d) keys and a (K) bias that only selects -> (n, K) weights, which sum to 1."""
+        """(n, d) queries, (K, d) keys and a (K) bias, used only in the selection -> (n, K) weights, which sum to 1."""
         cosine = F.normalize(query, dim=-1) @ F.normalize(keys, dim=-1).t()
         score = cosine / self.log_temperature.exp()
         if self.top_k is not None:
@@ -41,9 +41,9 @@ class TopKAddressing(nn.Module):
 class DegradationMemory(nn.Module):
     """Slots for kinds of degradation, read by a query from features and statistics of the input.
 
-    Ref: BiDeMem, https://arxiv.org/abs/2606.28112. Departures: slots only of this query, hand-made statistics
-    (:func:`degradation_statistics`), load balance by a bias on the selection (https://arxiv.org/abs/2408.15664) in the
-    place of a loss. State: keys and values (parameters), bias and mean load of each slot (buffers).
+    Ref: BiDeMem, https://arxiv.org/abs/2606.28112. Departures: slots only of this query, hand-crafted statistics
+    (:func:`degradation_statistics`), load balance by a selection bias (https://arxiv.org/abs/2408.15664) instead of a
+    loss. State: keys and values (parameters), bias and mean load of each slot (buffers).
 
     Args:
         num_feat (int): Channels of a key and of a value. Default: 32.

@@ -189,7 +189,7 @@ class MemoryInsertion(nn.Module):
         if proj_out is None:
             raise ValueError("MemoryInsertion has no layer for recalling; set 'reconstruction: true' in network_g.")
         feat = to_rows(x)
-        if self.scaler is not None:  # statistics are those of the features of forward
+        if self.scaler is not None:  # reconstruction does not update the statistics
             feat = self.scaler(feat, update=not self.recalling)
         read = from_rows(proj_out(memory.read(self.proj_in(feat), self.level, self.chained)), x)
         return read if self.replace or self.recalling else x + read

@@ -44,7 +44,7 @@ class MemoryNet(nn.Module):
         replace (bool): Whether the read replaces the features, as in the paper, or is added. Default: False.
         reconstruction (bool): Whether to have the layers of :meth:`reconstruct`. Default: False.
         patches (bool): Stages 1 and 2 see quarters and halves. False (not in the paper): whole image. Default: True.
-        supervise (str): Training returns the list [stage 3, stage 2, stage 1] ('all') or 'final'. Default: 'all'.
+        supervise (str): 'all': training returns [stage 3, stage 2, stage 1]; 'final': only stage 3. Default: 'all'.
 
     Raises:
         ValueError: If an argument is outside its range.

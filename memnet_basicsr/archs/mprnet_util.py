@@ -25,7 +25,7 @@ def merge_columns(x):
 
 
 class ChannelAttention(nn.Module):
-    """Scale each channel by a gate computed from the mean of all channels. Args: see CAB."""
+    """Scale each channel by a gate computed from the spatial means of all channels. Args: see CAB."""
 
     def __init__(self, num_feat, reduction, bias):
         super().__init__()
@@ -198,7 +198,7 @@ class ORSNet(nn.Module):
                 self.add_module(f'conv_{side}{i}', nn.Conv2d(feats[0], num_ors, 1, bias=bias))
 
     def fuse(self, enc, dec):
-        """Features to add behind ORB 1 to 3, (N, num_ors, H, W) each, from levels 1 to 3 of stage 2."""
+        """Features to add after ORB 1 to 3, (N, num_ors, H, W) each, from levels 1 to 3 of stage 2."""
         out = []
         for i, (e, d) in enumerate(zip(enc, dec), 1):
             if i > 1:

@@ -29,7 +29,7 @@ class BicubicImageDataset(DegradedImageDataset):
     Options = BicubicImageOptions
 
     def window(self, level):
-        # up-scaling reads 2 small pixels on each side, each of them 2 more: 4 of them, and one for its halves
+        # margin in small pixels: 2 for upscaling, 2 for downscaling, and the grid for alignment
         grid = 16 if self.options.jpeg_prob else 1  # small pixels; the first block is whole, as in the whole image
         return grid * level, (4 + grid) * level
 

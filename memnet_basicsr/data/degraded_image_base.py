@@ -65,7 +65,7 @@ class DegradedImageDataset(data.Dataset):
 
         Args:
             img (ndarray): uint8, (H, W, 1), or (H, W, 3) BGR.
-            level (int | float): Level of the degradation.
+            level (int | float | str): Level, or kind such as 'blur+noise' (MixedImageDataset).
             generator (RandomState | module): Where randomness comes from.
 
         Returns:

@@ -26,7 +26,7 @@ class MixedImageDataset(DegradedImageDataset):
 
     def degrade(self, img, level, generator):
         options, img = self.options, img.astype(np.float32) / 255.
-        # all strengths are drawn, so that random numbers do not depend on the kind
+        # Draw all strengths, so that the same generator state gives the same strengths for every kind.
         blur, sigma = generator.uniform(*options.blur_range), generator.uniform(*options.sigma_range)
         quality = generator.randint(options.quality_range[0], options.quality_range[1] + 1)
         if 'blur' in level:

@@ -16,7 +16,7 @@ class NoisyImageDataset(DegradedImageDataset):
     Args:
         opt (dict): See :class:`NoisyImageOptions`. Noise of a camera has the standard deviation
             sigma * sqrt(1 - t + 2 t gt) with t uniform in [0, 1], and is clipped and rounded to 8 bits. Samples that
-            are compressed after the noise, as a telephone stores them, are rounded to 8 bits first.
+            are compressed after the noise, as a phone stores them, are rounded to 8 bits first.
     """
     Options = NoisyImageOptions
 

@@ -185,7 +185,7 @@ class MixedImageOptions(DegradedImageOptions):
             if low > high:
                 yield key, f'[{low}, {high}] is not in ascending order; write [lowest, highest]'
         if self.blur_range[0] <= 0:
-            yield 'blur_range', f'{self.blur_range}: the blur must be above 0; leave it out of `kinds` instead'
+            yield 'blur_range', f'{self.blur_range}: must be above 0; to disable blur, remove it from `kinds`'
 
 
 class BicubicImageOptions(DegradedImageOptions):
@@ -206,6 +206,6 @@ class BicubicImageOptions(DegradedImageOptions):
     def rules(self):
         yield from super().rules()
         if self.jpeg_range[0] > self.jpeg_range[1]:
-            yield 'jpeg_range', f'{self.jpeg_range}: the lowest quality stands first'
+            yield 'jpeg_range', f'{self.jpeg_range} is not in ascending order; write [lowest, highest]'
         if self.with_chroma and self.color != 'y':
             yield 'with_chroma', 'needs color: y'

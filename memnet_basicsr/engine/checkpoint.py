@@ -118,7 +118,7 @@ def parameters_of(content, path, param_key=None):
     wrong = next((k for k, v in params.items() if not _is_plain(v)), None)
     if wrong is not None:
         raise UsageError(
-            f'checkpoint {path}: {wrong} is no plain tensor (sparse, quantized, without values); convert it')
+            f'checkpoint {path}: {wrong} is not a plain tensor (but sparse, quantized or without values); convert it')
     storages = {v.untyped_storage().data_ptr(): v.untyped_storage().nbytes() for v in params.values()}
     if sum(v.nbytes for v in params.values()) > _MOST_SHARED * sum(storages.values()):
         raise UsageError(f'checkpoint {path}: its tensors are much larger than the file; save them without expand()')

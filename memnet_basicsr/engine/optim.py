@@ -129,7 +129,7 @@ def parameter_groups(net, bias_lr_mult, lr):
 
 
 def resume(model, state):
-    """Go on with the optimizers and schedules of a model of BasicSR.
+    """Resume the optimizers and schedulers of a BasicSR model.
 
     Args:
         model (BaseModel): The model, its optimizers and schedules as they were built.
@@ -149,7 +149,7 @@ def resume(model, state):
 
 
 def resume_optimizer(optimizer, state):
-    """Load the moments of a saved optimizer; hyperparameters are those of the option file, the learning rate is saved.
+    """Load the state and learning rate of a saved optimizer; other hyperparameters come from the option file.
 
     Args:
         optimizer (Optimizer): Optimizer of the run, as it was built.

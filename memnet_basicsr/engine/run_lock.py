@@ -17,7 +17,7 @@ _held = None
 def lock_run(folder):
     """Lock the folder of a run until this process ends, however it ends.
 
-    A POSIX record lock: the system releases it, forked workers do not inherit it, and NFS has it. The file lies beside
+    A POSIX record lock: the system releases it, forked workers do not inherit it, and it works on NFS. It lies beside
     the folder, since BasicSR renames the folder of an earlier run.
 
     Args:

@@ -121,7 +121,7 @@ class Validation:
         return means
 
     def _report_broken(self, images):
-        """A training goes on, with figures that are not a number; a test ends."""
+        """Training continues with NaN metrics; a test stops."""
         text = f'Validation {self.name}: the output of {few(images)} holds NaN or infinite values'
         if not self.opt['is_train']:
             raise UsageError(f'{text}; use val: precision: fp32, or other weights')
@@ -129,7 +129,7 @@ class Validation:
             get_root_logger().warning(text)
 
     def _validate_share(self, current_iter, tb_logger, save_img):
-        """Figures of every n-th image: position in the dataset -> (name of the image, figures)."""
+        """Metrics of every n-th image: position in the dataset -> (name of the image, metrics)."""
         rank, world_size = self.opt['rank'], self.opt['world_size']
         count = min(len(self.dataset), self.options.max_images or len(self.dataset))
         positions = range(rank, count, world_size)

@@ -1,4 +1,4 @@
-"""Faster forms of networks and their blocks: one table, plain class -> form."""
+"""Faster forms of networks and blocks: tables for training and inference, plain class -> form."""
 
 from ..archs.memnet_arch import MemNet, MemoryBlock, PreActConv
 from ..archs.memorynet_arch import MemoryNet
@@ -24,7 +24,7 @@ INFERENCE = {MemNet: MemNetDeploy, MemoryNet: MemoryNetDeploy}
 
 
 def training(net, recompute=False):
-    """Exchange the blocks of a network that have a faster form for training, in place.
+    """Replace the blocks of a network that have a faster form for training, in place.
 
     Parameters, state-dict keys, hooks and outputs stay the same. Subclasses of the classes in the table are left
     alone, since they may compute something else.

@@ -9,8 +9,8 @@ def keep_freed_memory():
     """Let glibc keep up to 64 MiB of freed memory for the rest of the process.
 
     glibc returns freed blocks to the OS, so every new feature map pays for page faults again: up to a sixth of the
-    time on CPUs. Freeing one block below 32 MiB raises glibc's thresholds to twice its size. The block is never written
-    to and takes no memory. No effect with other C libraries.
+    time on CPUs. Freeing one block below 32 MiB raises glibc's mmap threshold to its size and the trim threshold to
+    twice that. The block is never written to and takes no memory. No effect with other C libraries.
     """
     torch.empty(MOST_BYTES, dtype=torch.uint8)
 

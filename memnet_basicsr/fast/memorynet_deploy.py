@@ -27,7 +27,7 @@ class DeployConv(nn.Module):
         self.register_buffer('weight', conv.weight.detach().clone(memory_format=torch.channels_last))
         self.register_buffer('bias', None if conv.bias is None else conv.bias.detach().clone())
         kernel_size, num = conv.kernel_size, min(conv.weight.shape[:2])
-        # images of few channels are not worth combining their rows
+        # With 4 channels or fewer, combining rows does not pay off.
         self.fast = FastConv3x3(conv.weight, conv.bias) if kernel_size == (3, 3) and num > 4 else None
 
     def forward(self, x):
@@ -80,7 +80,7 @@ class DeployCAB(nn.Module):
         rows = x.permute(0, 2, 3, 1)
         res = self.conv2(F.leaky_relu_(self.conv1(rows), self.slope)).permute(0, 3, 1, 2)
         scale = attention(self.attention, image_mean(res))
-        if not is_fast(x) and scale.shape[2:] == (1, 1):  # rows of 16 bit are multiplied faster than their pixels
+        if not is_fast(x) and scale.shape[2:] == (1, 1):  # faster than broadcasting
             scale = scale.expand(-1, -1, 1, x.shape[3]).contiguous(memory_format=torch.channels_last)
         return torch.addcmul(x, res, scale, out=res)
 

@@ -139,7 +139,8 @@ def select_backend(backend, net, network_opt, inference, device=None):
     engines = [v for v, known in PRECISIONS.items() if inference.precision in known and is_installed(v)]
     if exported:
         if reason is not None or not engines:
-            raise UsageError(f'backend auto: no engine for the exported network: it {reason or "is not installed"}')
+            reason = f'an inference engine {reason}' if reason else 'no engine is installed (pip install onnx openvino)'
+            raise UsageError(f'backend auto: cannot run the exported network: {reason}')
         return _engine(engines[-1], net, network_opt, inference), f'{engines[-1]} (of an exported network)'
     if reason is not None or not engines:
         return net, 'torch' + ('' if reason is None else f' (an engine {reason})')

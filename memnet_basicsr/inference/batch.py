@@ -78,9 +78,9 @@ def restore_files(input,
         UsageError: If no image can be processed: no input, no weights, output not writable, wrong arguments.
     """
     if (weights is None) != bool(auto):
-        raise UsageError('weights: give either weights or auto')
+        raise UsageError('weights: give either weights or auto (--weights or --auto)')
     if auto and scale is not None:
-        raise UsageError('scale: auto does not choose networks for super-resolution; give weights')
+        raise UsageError('scale: auto does not select networks for super-resolution; give weights (--weights)')
     files = list_files(input, SUFFIXES + VIDEO_SUFFIXES, leave_out=output)
     targets = _targets(files.images, output)
     if gt is not None and not osp.exists(gt):
@@ -155,7 +155,7 @@ class _Networks:
         else:
             levels = measure(file)
             name, reason = choose_network(levels, 1 if file.pixels.ndim == 2 else 3, self.bundled)
-            _print(f'{source}: {reason}, {"left as it is" if name is None else f"restored with {name}"}')
+            _print(f'{source}: {reason}, {"copied unchanged" if name is None else f"restored with {name}"}')
             if name is None:
                 return None
             restorer = self.load(name)

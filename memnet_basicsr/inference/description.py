@@ -16,7 +16,7 @@ KEYS = ('name', 'network_g', 'task', 'color', 'range', 'scale', 'upscaled_by', '
         'note')
 # Networks of BasicSR that map one image to one image and open no files. Others, such as SpyNet, take paths.
 BASICSR_NETWORKS = ('EDSR', 'MSRResNet', 'RCAN', 'RIDNet', 'RRDBNet', 'SRVGGNetCompact', 'SwinIR')
-# Limits for descriptions, which may come from strangers
+# Limits for descriptions, which may come from untrusted sources
 MAX_DEPTH, MAX_VALUES, MAX_TEXT, MAX_NUMBER = 6, 500, 10_000, 1024
 
 

@@ -78,7 +78,7 @@ class Session:
         target = output_path(osp.join(folder, osp.basename(path)), file)
         alpha = None if file.alpha is None else resize_like(file.alpha, pixels)
         write_image_file(target, replace(file, pixels=pixels, alpha=alpha))
-        what = 'left as it is' if network is None else f'restored with {osp.basename(network)}'
+        what = 'copied unchanged' if network is None else f'restored with {osp.basename(network)}'
         text = f'{osp.basename(path)}: {reason}, {what}, {time.perf_counter() - start:.1f} s'
         return target, eight_bit_rgb(shown), eight_bit_rgb(pixels), text
 

@@ -78,7 +78,7 @@ class Inference:
         return cls(**{k: getattr(options, k) for k in cls.option_keys()})
 
     def prepare(self, net):
-        """The network in the form in which it is applied fastest, for as long as its weights stay as they are.
+        """Return the fastest form of a network for inference; call again when its weights change.
 
         That is the form of :func:`memnet_basicsr.fast.inference`, in bfloat16 for ``precision='bf16'`` (autocast would
         convert the weights at every call). A network without such a form is returned as it is. ``net`` does not

@@ -13,7 +13,7 @@ SIDE, MOST = 128, 48  # pixels and number of the crops that ranges are taken fro
 
 
 def calibration_inputs(net, description, folder):
-    """Inputs that a network gets when it restores images, for the ranges of its features.
+    """Calibration inputs for the ranges of the activations.
 
     Args:
         net (nn.Module): Network in evaluation mode.
@@ -38,9 +38,9 @@ def calibration_inputs(net, description, folder):
 
 
 def quantize(content, inputs):
-    """Quantize the convolutions of a network to int8, all but the first and the last ones.
+    """Quantize every convolution of a network to int8 except the first and the last ones.
 
-    Inputs of convolutions get one scale, weights one for each output channel; the sums between convolutions stay float.
+    Activations are quantized per tensor, weights per output channel; sums between convolutions stay float.
 
     Args:
         content (bytes): ONNX model.
@@ -97,7 +97,7 @@ def _no_warnings():
 
 
 def _outer_convolutions(nodes):
-    """Names of the convolutions that no other one comes before or after."""
+    """Names of the first and the last convolutions of the graph."""
     names = set()
     for ordered, sources, targets in ((nodes, 'input', 'output'), (reversed(nodes), 'output', 'input')):
         reached = set()  # tensors on the other side of a convolution

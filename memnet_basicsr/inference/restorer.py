@@ -19,8 +19,8 @@ def load_restorer(source, device=None, precision='fp32', tile=None, ensemble=Fal
 
     Args:
         source (str): Bundled name (see :func:`bundled_networks`), path of a ``.pth`` or ``.safetensors`` file with a
-            description, http(s) address, ``hub:owner/name`` on the Hugging Face Hub, or ``.onnx`` file of
-            scripts/export_onnx.py, for a backend but torch.
+            description, URL, ``hub:owner/name`` on the Hugging Face Hub, or ``.onnx`` file from
+            scripts/export_onnx.py (any backend except torch).
         device (str | torch.device | None): Device; None selects the GPU if there is one. Default: None.
         precision (str): 'fp32', 'bf16' or 'fp16'. Default: 'fp32'.
         tile (int | None): Side of the tiles in pixels, for images too large for the memory. Default: None.
@@ -161,8 +161,8 @@ class Restorer:
             return known[0]
         fixed = self.description['upscaled_by'] == 'network'
         if scale is None or not 1 <= scale <= 8 or (fixed and scale not in known):
-            raise UsageError(f'scale: {scale} is not supported; use a factor of super-resolution such as one of '
-                             f'{", ".join(map(str, known))}')
+            fault = 'is missing' if scale is None else f'{scale} is not supported'
+            raise UsageError(f'scale: {fault}; use one of {", ".join(map(str, known))}')
         return scale
 
     def forwards(self, height, width, channels, scale=1):
@@ -205,7 +205,7 @@ class Restorer:
         return ycbcr_to_rgb(y, chroma)
 
     def _restore_chroma(self, chroma):
-        """Restore both at half the size, at which JPEG compresses them, and add the enlarged change."""
+        """Restore Cb and Cr at half resolution, as JPEG stores them, and add the upsampled residual."""
         height, width = chroma.shape[2:]
         half = F.avg_pool2d(F.pad(chroma, (0, width % 2, 0, height % 2), mode='replicate'), 2)
         change = torch.cat([self._apply(v + 0.5) - 0.5 - v for v in half.split(1, dim=1)], dim=1)

@@ -214,7 +214,7 @@ def input_channels(net, network_opt):
 
 @contextlib.contextmanager
 def _size_limit(params, where):
-    """Refuse networks much larger than their parameters while open: the arguments may come from strangers."""
+    """Refuse networks much larger than their parameters while open: the arguments may come from untrusted sources."""
     left = {'values': 10**6 + 2 * sum(v.numel() for v in params.values()), 'tensors': 1000 + 10 * len(params)}
 
     def count(module, name, param):

@@ -6,7 +6,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 
 
 def pull_push_loss(restored, clean, degraded, temperature=0.1):
-    """Pull each restored image to its clean one and push it from the degraded ones, in the encoder's space.
+    """Pull each restored image to its clean one and push it from the degraded ones, in the embedding space.
 
     Mean over i of -log(e(r_i, c_i) / (e(r_i, c_i) + sum_j e(r_i, d_j))), e(a, b) = exp(cos(a, b) / temperature).
 
@@ -47,7 +47,7 @@ def class_loss(restored, clean, degraded, temperature=0.1):
 
 
 def global_local_loss(global_feat, local_feat, temperature=0.1):
-    """Tell which image i of the batch a local feature is of: cross entropy over cos(global_i, local) / temperature.
+    """Classify which image i of the batch a local feature is of: cross entropy over cos(global_i, local) / temperature.
 
     Args:
         global_feat (Tensor): (N, D), N at least 2.

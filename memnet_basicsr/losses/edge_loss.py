@@ -40,10 +40,10 @@ class EdgeLoss(nn.Module):
     Args:
         loss_weight (float): Loss weight. Default: 1.0.
         reduction (str): 'none', 'mean' or 'sum'. Default: 'mean'.
-        eps (float): Difference below which the loss is quadratic. CharbonnierLoss takes its square. Default: 1e-3.
+        eps (float): Difference below which the loss is quadratic. CharbonnierLoss expects eps^2. Default: 1e-3.
 
     Raises:
-        ValueError: If the reduction is none of these.
+        ValueError: If ``reduction`` is unknown.
     """
 
     def __init__(self, loss_weight=1.0, reduction='mean', eps=1e-3):

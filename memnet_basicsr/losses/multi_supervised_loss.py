@@ -24,7 +24,7 @@ class MultiSupervisedLoss(nn.Module):
         reduction (str): 'mean' or 'sum'. Default: 'mean'.
 
     Raises:
-        ValueError: If alpha or reduction is none of these.
+        ValueError: If ``alpha`` is outside [0, 1] or ``reduction`` is unknown.
     """
 
     def __init__(self, loss_weight=1.0, alpha=None, reduction='mean'):

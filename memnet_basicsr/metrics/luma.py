@@ -9,8 +9,8 @@ def to_luma(img, y_range='full'):
 
     Args:
         img (ndarray): (H, W, 3) BGR, [0, 255]; an image of one channel is taken as its luminance.
-        y_range (str): ``full``: 0.299 R + 0.587 G + 0.114 B, 0..255, as OpenCV has it; ``limited``:
-            16 + (65.481 R + 128.553 G + 24.966 B) / 255, 16..235, as MATLAB's ``rgb2ycbcr`` has it. Default: 'full'.
+        y_range (str): ``full``: 0.299 R + 0.587 G + 0.114 B, 0..255, as in OpenCV; ``limited``:
+            16 + (65.481 R + 128.553 G + 24.966 B) / 255, 16..235, as in MATLAB's ``rgb2ycbcr``. Default: 'full'.
 
     Returns:
         ndarray: float64, (H, W, 1); rounded when ``img`` is uint8, as OpenCV and MATLAB do then.

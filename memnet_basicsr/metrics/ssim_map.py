@@ -7,7 +7,7 @@ def gaussian(img, border):
 
     Args:
         img (ndarray): float64, (H, W, C).
-        border (int): OpenCV's name of what lies beyond the border.
+        border (int): OpenCV's border type.
 
     Returns:
         ndarray: (H, W, C).

@@ -252,7 +252,7 @@ class MemoryNetModel(RestorationModel):
                 get_root_logger().warning(f'{text} (reported once)')
 
     def get_current_visuals(self):
-        """Also ``abnormality``: |Mem(Dec(Enc(x))) - x|, mean over the channels, (1, 1, H, W), if the network has it."""
+        """Also ``abnormality``: |Mem(Dec(Enc(x))) - x|, mean over channels, (1, 1, H, W), if set in ``val:``."""
         visuals = super().get_current_visuals()
         if self.val_options.abnormality:
             with torch.no_grad():

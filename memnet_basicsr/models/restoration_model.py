@@ -175,7 +175,7 @@ class RestorationModel(SRModel):
                 ours.copy_(theirs)
 
     def get_current_log(self):
-        """Losses of the last step, and since the last call: images per second, share of waiting for data, memory."""
+        """Losses and gradient norm of the last step, speed and data wait since the last call, and peak memory."""
         log = OrderedDict(self.log_dict, grad_norm=float(self.step.grad_norm), **self.speed.read())
         log['mem_gb'] = peak_memory(self.device) / 2**30
         if self.step.skipped:
@@ -209,7 +209,7 @@ class RestorationModel(SRModel):
         if not self.is_train:
             Validation(self, dataloader).run(current_iter, tb_logger, save_img)
             return
-        # BasicSR's loop counts one or two on before it breaks, and validates once more
+        # BasicSR's loop exceeds total_iter by one or two before it stops, and validates once more
         current_iter = min(current_iter, self.train_options.total_iter)
         name = dataloader.dataset.opt['name']
         if self.validated.get(name) != current_iter:

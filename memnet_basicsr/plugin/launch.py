@@ -1,8 +1,8 @@
 """Hooks into BasicSR's pipelines: checks options, formats errors, sets where runs write.
 
-BasicSR's ``train.py`` and ``test.py`` stay as they are. Functions that they import are exchanged in the modules of
+BasicSR's ``train.py`` and ``test.py`` stay as they are. Functions that they import are replaced in the modules of
 BasicSR that hold them (:func:`install`), so that every script finds ours. ``load_resume_state``, which ``train.py``
-defines itself, also when it runs as ``__main__``, is exchanged in the caller's globals (:func:`_adopt`). Runs that use
+defines itself, also when it runs as ``__main__``, is replaced in the caller's globals (:func:`_adopt`). Runs that use
 nothing of this package get BasicSR's own functions (:mod:`memnet_basicsr.plugin.strangers`).
 """
 import argparse
@@ -161,7 +161,7 @@ def _excepthook(previous, kind, error, traceback):
     """Print mistakes of the user, faults of the file system and failed downloads as one line; all else as before."""
     if issubclass(kind, URLError) or (issubclass(kind, OSError) and
                                       (error.errno in FILE_SYSTEM or str(error).startswith('cannot write checkpoint'))):
-        sys.stderr.write(f'error: the run cannot go on: {error}\n')
+        sys.stderr.write(f'error: the run cannot continue: {error}\n')
     elif issubclass(kind, UsageError):
         # a worker of the loader sends its traceback as the text: the message is its last line
         text = str(error).strip().splitlines()[-1] if 'Original Traceback' in str(error) else str(error)
@@ -251,7 +251,7 @@ def check_data(opt):
 
 
 def _check_validation_set(dataset, dataset_opt, opt):
-    """Check that images have names of their own, and that metrics leave something of the first one."""
+    """Check that image names are unique, and that metrics leave something of the first one."""
     paths = dataset.source.paths if hasattr(dataset, 'source') else []
     names = {}
     for path in paths:
@@ -286,7 +286,7 @@ def _check_length(length, seeded, opt, dataset_opt):
     if dataset_opt['num_worker_per_gpu'] and not dataset_opt.get('persistent_workers') \
             and epoch < min(MIN_EPOCH, total_iter):  # yapf: disable
         compat.warnings_for_log.append(
-            f'datasets: train: an epoch has {epoch} iterations only and every epoch starts new workers: set '
+            f'datasets: train: an epoch has only {epoch} iterations, and workers restart every epoch: set '
             f'persistent_workers: true, or dataset_enlarge_ratio to {ratio * math.ceil(MIN_EPOCH / epoch):g}')
     epochs = math.ceil(total_iter / epoch) + 1
     done = epochs * (math.ceil(length * ratio / world_size) // loader_batch_size)

@@ -28,7 +28,7 @@ _SETTINGS = {
     ('MemoryNet', 'full'): ((64, 2, 10000), (128, 8, 200000)),
 }
 _LEVELS = {
-    'denoise': ('NoisyImageDataset', 'sigma_range: [0, 75]  # standard deviation of the noise, of 255\n'
+    'denoise': ('NoisyImageDataset', 'sigma_range: [0, 75]  # standard deviation of the noise, on the scale 0..255\n'
                 '    clean_prob: 0.05', 'sigma: 25'),
     'jpeg': ('JPEGImageDataset', 'quality_range: [5, 98]\n    clean_prob: 0.05', 'quality: 20'),
     'sr': ('BicubicImageDataset', 'downscale: [2, 3, 4]  # factors; the input is scaled up bicubically first',
@@ -64,7 +64,7 @@ datasets:
   val:
     name: val
     type: {dataset}
-{roots}    meta_info_file: {val_list}  # {num_val} images that are not trained on
+{roots}    meta_info_file: {val_list}  # {num_val} images held out for validation
     io_backend:
       type: disk
 {val_level}    color: {color}
@@ -75,7 +75,7 @@ network_g:
 {extra_channels}  {arguments}
 
 path:
-  pretrain_network_g: ~  # weights to start from: file, packaged name or address
+  pretrain_network_g: ~  # initial weights: bundled name, path or URL
   strict_load_g: true
   resume_state: ~
 

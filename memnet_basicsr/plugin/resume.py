@@ -34,7 +34,7 @@ def check_resume(opt, state, path):
     """
     ours, total_iter = state.get('memnet_basicsr', {}), int(opt['train']['total_iter'])
     if state['iter'] > total_iter:
-        raise UsageError(f'train: total_iter: {total_iter} lies before iteration {state["iter"]} of {path}; raise it, '
+        raise UsageError(f'train: total_iter: {total_iter} is below iteration {state["iter"]} of {path}; raise it, '
                          'or resume from an earlier state')  # yapf: disable
     if 'options' not in ours:
         return [f'{path} keeps no options, so that changes of the option file are not noticed']

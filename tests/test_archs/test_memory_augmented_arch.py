@@ -150,9 +150,9 @@ def test_networks_for_frames(backbone, insert_after):
 
 @pytest.mark.parametrize('backbone, insert_after, reason', [
     (dict(type='SpyNet'), 'basic_module.0', "missing 1 required positional argument: 'supp'"),
-    (dict(type='StyleGAN2Generator', out_size=32, num_style_feat=16, num_mlp=1), 'style_conv1', 'makes no image'),
-    (dict(type='VGGStyleDiscriminator', num_in_ch=3, num_feat=4), 'conv0_0', 'makes no image'),
-    (dict(type='MemNet', num_feat=4, num_block=1, num_recursion=1), 'recon_norms', 'gives no feature'),
+    (dict(type='StyleGAN2Generator', out_size=32, num_style_feat=16, num_mlp=1), 'style_conv1', 'not map an image'),
+    (dict(type='VGGStyleDiscriminator', num_in_ch=3, num_feat=4), 'conv0_0', 'does not map an image'),
+    (dict(type='MemNet', num_feat=4, num_block=1, num_recursion=1), 'recon_norms', 'returns no tensor'),
 ], ids=['two inputs', 'latent input', 'no image', 'module that is not called'])  # yapf: disable
 def test_what_does_not_fit_is_refused_in_one_line(backbone, insert_after, reason):
     with pytest.raises(ValueError, match='^MemoryAugmented: .*' + reason) as error:

@@ -214,7 +214,7 @@ def test_another_optimizer(resume):
 
 def test_fewer_iterations(resume):
     code, log = resume(train__total_iter=4)
-    assert code == 1 and 'train: total_iter: 4 lies before iteration 6 of' in log and 'Traceback' not in log, log
+    assert code == 1 and 'train: total_iter: 4 is below iteration 6 of' in log and 'Traceback' not in log, log
 
 
 def test_state_without_options(resume):

@@ -376,9 +376,9 @@ def test_auto_restores_what_is_degraded_and_copies_the_rest(make_weights, tmp_pa
     out, err = capsys.readouterr()
     assert out.splitlines()[:4] == [
         'in/blocky.jpg: JPEG quality 20, restored with blocks',
-        'in/good.png: looks clean (noise sigma about 2), left as it is',
+        'in/good.png: looks clean (noise sigma about 2), copied unchanged',
         'in/noisy.png: noise sigma about 30, restored with noise',
-        'in/sub/good.jpg: looks clean (noise sigma about 0, JPEG quality 95), left as it is'
+        'in/sub/good.jpg: looks clean (noise sigma about 0, JPEG quality 95), copied unchanged'
     ]
     assert out.splitlines()[-1] == '2 restored to out, 2 copied unchanged' and not err
     for name in ('good.png', 'sub/good.jpg'):  # byte by byte
@@ -388,7 +388,7 @@ def test_auto_restores_what_is_degraded_and_copies_the_rest(make_weights, tmp_pa
     assert main(['-i', 'in/good.png', '-o', 'good.jpg', '--auto', '--device', 'cpu']) == 0
     assert Image.open('good.jpg').format == 'JPEG'
     assert main(['-i', 'in', '-o', 'out', '--auto', '--scale', '2']) == 1
-    assert 'scale: auto does not choose networks for super-resolution' in capsys.readouterr()[1]
+    assert 'scale: auto does not select networks for super-resolution' in capsys.readouterr()[1]
 
 
 def test_strength_zero_writes_the_input(run):

@@ -218,11 +218,11 @@ def test_networks_much_larger_than_their_parameters_are_not_built(make_weights):
 
 
 @pytest.mark.parametrize('change, message', [
-    (torch.Tensor.to_sparse, 'is no plain tensor'),
-    (lambda v: v.to('meta'), 'is no plain tensor'),
-    (lambda v: v.to(torch.float8_e4m3fn), 'is no plain tensor'),
-    (lambda v: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8), 'is no plain tensor'),
-    (lambda v: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), 'is no plain tensor'),
+    (torch.Tensor.to_sparse, 'is not a plain tensor'),
+    (lambda v: v.to('meta'), 'is not a plain tensor'),
+    (lambda v: v.to(torch.float8_e4m3fn), 'is not a plain tensor'),
+    (lambda v: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8), 'is not a plain tensor'),
+    (lambda v: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), 'is not a plain tensor'),
     (lambda v: torch.zeros(1).expand(10**12), 'its tensors are much larger than the file'),
 ])
 @pytest.mark.filterwarnings('ignore')
@@ -241,7 +241,7 @@ def test_safetensors_of_other_types_are_refused(make_weights):
     params, description = read_weights(path)
     params = {k: v.to(torch.float8_e4m3fn) for k, v in params.items()}
     safetensors.torch.save_file(params, path, {'memnet_basicsr': json.dumps(description)})
-    with pytest.raises(UsageError, match='is no plain tensor'):
+    with pytest.raises(UsageError, match='is not a plain tensor'):
         load_network(path)
 
 
