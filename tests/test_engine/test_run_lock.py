@@ -44,7 +44,7 @@ def test_killed_run_is_not_in_the_way(server, tmp_path, paused):
 
 
 def test_other_names_and_tests_are_free(server, tmp_path, paused):
-    opt = options(name='other', train__total_iter=1)
+    opt = options(name='other', train__total_iter=1, train__warmup_iter=-1)
     write_options(tmp_path, opt, 'u.yml')
     assert server.run(tmp_path, '-opt', 'u.yml', log='log2') == 0, (tmp_path / 'log2').read_text()
     opt['datasets'] = {'test': opt['datasets']['val_1']}
