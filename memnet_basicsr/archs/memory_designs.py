@@ -30,9 +30,10 @@ class TopKAddressing(nn.Module):
 
     def forward(self, query, keys, bias=None):
         """(n, d) queries, (K, d) keys and a (K) bias, used only in the selection -> (n, K) weights, which sum to 1."""
-        cosine = F.normalize(query, dim=-1) @ F.normalize(keys, dim=-1).t()
-        score = cosine / self.log_temperature.exp()
+        query, keys = F.normalize(query, dim=-1), F.normalize(keys, dim=-1)
+        score = query @ (keys / self.log_temperature.exp()).t()  # faster than to divide the (n, K) cosines
         if self.top_k is not None:
+            cosine = query @ keys.t()
             chosen = (cosine if bias is None else cosine + bias).topk(self.top_k, dim=-1).indices
             score = score.masked_fill(torch.ones_like(score).scatter(-1, chosen, 0).bool(), -torch.inf)
         return torch.softmax(score, dim=-1)

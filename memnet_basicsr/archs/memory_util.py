@@ -23,12 +23,14 @@ class Addressing(nn.Module):
 
     def forward(self, feat, prototypes, temperature):
         """(n, C) features, (N, C) prototypes and a scalar -> (n, N) weights."""
-        cosine = F.normalize(feat, dim=-1) @ F.normalize(prototypes, dim=-1).t()
-        weight = torch.softmax(cosine / temperature, dim=-1)
+        # Few operations on (n, N), whose passes over the memory are the cost: the temperature divides the prototypes, and
+        # the backward pass of a product is half that of a quotient.
+        score = F.normalize(feat, dim=-1) @ (F.normalize(prototypes, dim=-1) / temperature).t()
+        weight = torch.softmax(score, dim=-1)
         if self.threshold > 0:
             keep = weight >= weight.detach().amax(dim=-1, keepdim=True).clamp(max=self.threshold)
-            weight = weight * keep
-            weight = weight / weight.sum(dim=-1, keepdim=True)
+            weight = weight * keep.to(weight.dtype)
+            weight = weight * weight.sum(dim=-1, keepdim=True).reciprocal()
         return weight
 
 
