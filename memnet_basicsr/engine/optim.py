@@ -1,4 +1,5 @@
 """Optimizers and learning rate schedules by name."""
+import fnmatch
 import inspect
 import math
 import torch
@@ -107,25 +108,40 @@ def build_scheduler(scheduler_type, optimizer, **kwargs):
         raise UsageError(f'train: scheduler: {scheduler_type}: {error}') from None
 
 
-def parameter_groups(net, bias_lr_mult, lr):
-    """Trainable parameters, optionally with a separate learning rate for the biases of convolutions.
+def parameter_groups(net, bias_lr_mult, lr, lr_mult=None):
+    """Trainable parameters in groups of one learning rate.
 
     Args:
         net (nn.Module): The network.
-        bias_lr_mult (float): Factor on the learning rate of the biases (0.1 in MemNet's released definition).
-        lr (float): Learning rate of the other parameters.
+        bias_lr_mult (float): Factor on the learning rate of the biases of convolutions (0.1 in MemNet's released
+            definition).
+        lr (float): Learning rate.
+        lr_mult (dict[str, float] | None): Shell pattern of parameter names -> factor; the first one that matches
+            applies. Default: None.
 
     Returns:
-        list: Parameters, or two groups of them.
+        list[dict]: Groups, in the order of their first parameter.
+
+    Raises:
+        UsageError: A pattern matches no trainable parameter.
     """
-    params = [p for p in net.parameters() if p.requires_grad]
-    if bias_lr_mult == 1:
-        return params
     biases = {id(m.bias) for m in net.modules() if isinstance(m, torch.nn.modules.conv._ConvNd) and m.bias is not None}
-    return [
-        dict(params=[p for p in params if id(p) not in biases]),
-        dict(params=[p for p in params if id(p) in biases], lr=lr * bias_lr_mult)
-    ]
+    groups, unused = {}, dict(lr_mult or {})
+    for name, param in net.named_parameters():
+        if not param.requires_grad:
+            continue
+        factor = bias_lr_mult if id(param) in biases else 1
+        for pattern, value in (lr_mult or {}).items():
+            if fnmatch.fnmatchcase(name, pattern):
+                factor *= value
+                unused.pop(pattern, None)
+                break
+        groups.setdefault(factor, []).append(param)
+    for pattern in unused:
+        trainable = [name for name, param in net.named_parameters() if param.requires_grad]
+        raise UsageError(
+            f"train: optim_g: lr_mult: '{pattern}' matches no trainable parameter{near(pattern, trainable)}")
+    return [dict(params=params, lr=lr * factor) for factor, params in groups.items()]
 
 
 def resume(model, state):

@@ -67,10 +67,12 @@ class OptimizerOptions(StockOptimizerOptions):
 
     type: str = option(..., 'Class of `torch.optim`, or `Muon`.', on_resume='stop')
     bias_lr_mult: float = option(1, 'Factor on the learning rate of the biases of convolutions.', ge=0)
+    lr_mult: dict[str, float] = option(
+        {}, 'Shell patterns of parameter names, each with a factor on their learning rate; the first match applies.')
     muon_lr_mult: float | None = option(None, 'Factor on `lr` for the Muon steps (Muon). Default: 10.', ge=0)
 
     def arguments(self):
-        return {k: v for k, v in super().arguments().items() if k != 'bias_lr_mult'}
+        return {k: v for k, v in super().arguments().items() if k not in ('bias_lr_mult', 'lr_mult')}
 
 
 class SchedulerOptions(Block):

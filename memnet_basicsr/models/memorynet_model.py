@@ -33,9 +33,9 @@ class MemoryNetModel(RestorationModel):
                 network itself.
             path.pretrain_network_memory (str): Checkpoint of another training from which the memory (prototypes, gates,
                 temperatures) is loaded; ``frozen: true`` keeps it fixed. Default: none.
-            train (dict): See :class:`TrainOptions`. Prototypes have length sqrt(C) and hardly move in a short run at
-                the network's learning rate, hence ``memory_lr_mult``. ``network_c`` uses the network's precision; its
-                steps are skipped if their gradient is not finite, and are not clipped.
+            train (dict): See :class:`TrainOptions`. Prototypes have length sqrt(C) and hardly move in a short run with
+                Adam at the network's learning rate, hence ``optim_g: lr_mult`` in the option files. ``network_c`` uses
+                the network's precision; its steps are skipped if their gradient is not finite, and are not clipped.
     """
     networks_read = ('network_g', 'network_c')
 
@@ -44,8 +44,6 @@ class MemoryNetModel(RestorationModel):
         reconstruction_opt: dict[str, Any] | None = option(None, 'Loss between `reconstruct(gt)` and `gt`.')
         contrast_opt: dict[str, Any] | None = option(None, 'ThreeClassContrastiveLoss and its arguments.')
         optim_c: OptimizerOptions | None = option(None, 'Optimizer of `network_c`.', on_resume='free')
-        memory_lr_mult: float = option(
-            1, 'Factor on the learning rate of the memory (prototypes, gates and temperatures).', gt=0)
         recording_iter: int = option(0, 'Initial iterations that train with the reconstruction loss only.',
                                      unit='iterations', ge=0)  # yapf: disable
 
@@ -109,9 +107,6 @@ class MemoryNetModel(RestorationModel):
 
     def setup_optimizers(self):
         super().setup_optimizers()
-        mult = self.train_options.memory_lr_mult
-        if mult != 1:
-            self._separate_memory(mult)
         self.optimizer_c = None
         if self.net_c is not None:
             options = self.train_options
@@ -122,16 +117,6 @@ class MemoryNetModel(RestorationModel):
             self.optimizers.append(self.optimizer_c)
             step_options = TrainStepOptions(precision=options.precision, nonfinite_patience=options.nonfinite_patience)
             self.step_c = TrainStep(step_options, self.optimizer_c, self.device)
-
-    def _separate_memory(self, mult):
-        """Move the parameters of the memories to a separate group, before the first step."""
-        ours = {id(p): p for memory in self.memories for p in memory.parameters() if p.requires_grad}
-        if not ours:
-            raise UsageError('train: memory_lr_mult: the network has no trainable memory; remove the option')
-        for group in self.optimizer_g.param_groups:
-            group['params'] = [p for p in group['params'] if id(p) not in ours]
-        lr = self.train_options.optim_g.lr
-        self.optimizer_g.add_param_group(dict(params=list(ours.values()), lr=lr * mult))
 
     def networks(self):
         nets = super().networks()

@@ -92,7 +92,7 @@ class RestorationModel(SRModel):
 
     def setup_optimizers(self):
         options = self.train_options.optim_g
-        groups = parameter_groups(self.net_g, options.bias_lr_mult, options.lr)
+        groups = parameter_groups(self.get_bare_model(self.net_g), options.bias_lr_mult, options.lr, options.lr_mult)
         self.optimizer_g = build_optimizer(options.type, groups, options.lr, **options.arguments())
         self.optimizers.append(self.optimizer_g)
 

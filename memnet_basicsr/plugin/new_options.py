@@ -239,6 +239,6 @@ def _values(task, size, clean, degraded, shapes, num_train, num_val):
         precision='bf16' if gpu and torch.cuda.is_bf16_supported() else 'fp32',
         optimizer='Muon' if network == 'MemNet' else 'AdamW', lr='4e-3' if network == 'MemNet' else '2e-4',
         weight_decay='0' if network == 'MemNet' else '!!float 1e-4', iterations=iterations,
-        memory_lr='  memory_lr_mult: 10  # prototypes hardly move at the rate of the network\n' if degraded else '',
+        memory_lr='    lr_mult: {memory.*: 10}  # else prototypes hardly move\n' if degraded else '',
         warmup=iterations // 100, frequency=iterations // 10, border=3 if task == 'sr' else 0, loss=_LOSSES[network],
         device=torch.cuda.get_device_name() if gpu else f'{cores} CPU core(s)')  # yapf: disable

@@ -108,7 +108,18 @@ def test_biases_of_convolutions_have_their_own_rate():
     net = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1, bias=False), nn.ConvTranspose2d(1, 1, 2))
     net[2].weight.requires_grad = False
-    assert [id(v) for v in parameter_groups(net, 1, 0.5)] == [id(p) for p in net.parameters() if p.requires_grad]
+    group, = parameter_groups(net, 1, 0.5)
+    assert [id(v) for v in group['params']] == [id(p) for p in net.parameters() if p.requires_grad]
     others, biases = parameter_groups(net, 0.1, 0.5)
     assert [id(v) for v in biases['params']] == [id(net[0].bias), id(net[3].bias)] and biases['lr'] == 0.05
     assert {id(v) for v in others['params']} == {id(v) for v in (net[0].weight, *net[1].parameters(), net[3].weight)}
+
+
+def test_parts_have_their_own_rate():
+    net = nn.ModuleDict(dict(body=nn.Conv2d(1, 2, 3), memory=nn.Linear(2, 2), memory_out=nn.Conv2d(2, 1, 1)))
+    groups = parameter_groups(net, 0.5, 1., {'memory.*': 10, 'memory*': 2})
+    rates = {id(p): group['lr'] for group in groups for p in group['params']}
+    assert [rates[id(p)] for p in net.parameters()] == [1, .5, 10, 10, 2, 1]  # the first match, times that of biases
+    net['memory'].requires_grad_(False)
+    with pytest.raises(UsageError, match=r"lr_mult: 'memory\.\*' matches no trainable parameter"):
+        parameter_groups(net, 1, 1., {'memory.*': 10})

@@ -263,7 +263,8 @@ def test_a_resumed_run_keeps_its_own_memory(tmp_path):
 def test_the_memory_can_learn_faster(tmp_path):
     steps = {}
     for mult in (1, 10):
-        model = model_of(tmp_path, memory_lr_mult=mult)
+        optim_g = dict(options(tmp_path)['train']['optim_g'], lr_mult={'memory.*': mult})
+        model = model_of(tmp_path, optim_g=optim_g)
         before = snapshot(model.net_g)
         model.update_learning_rate(1)
         model.optimize_parameters(1)
@@ -277,8 +278,6 @@ def test_the_memory_can_learn_faster(tmp_path):
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(network=dict(NETWORK, type='MemoryNetControl', frozen=True), memory_lr_mult=2),
-     'no trainable memory'),
     (dict(network=dict(type='MSRResNet', num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=2)),
      'MSRResNet has no method reconstruct'),
     (dict(optim_c=None), 'optim_c is missing'),
