@@ -49,7 +49,7 @@ class DegradationMemory(nn.Module):
     Args:
         num_feat (int): Channels of a key and of a value. Default: 32.
         num_slot (int): Slots. Default: 16.
-        top_k (int): Slots that an image reads. Default: 2.
+        top_k (int): Slots that a tile of an image reads. Default: 2.
         balance (float): Step of the bias after each batch; 0 for none. Default: 0.01.
         restart (float): A slot whose mean load falls below this share of 1 / num_slot becomes a near copy of the slot
             with the highest load; 0 for never. Default: 0.1.
@@ -68,13 +68,14 @@ class DegradationMemory(nn.Module):
 
     def observe(self, x):
         """Prepare a forward pass of the network on x, (N, C, H, W) or frames (N, T, C, H, W)."""
-        statistics = degradation_statistics(x.flatten(0, -4)).view(len(x), -1, 4).mean(1)
-        self.statistics = self.scaler(statistics)
+        statistics = degradation_statistics(x.flatten(0, -4))
+        statistics = statistics.view(len(x), -1, *statistics.shape[1:]).mean(1)
+        self.statistics = self.scaler(statistics.flatten(0, 2)).view(statistics.shape)
         if self.training:
             self._restart()
 
     def read(self, query):
-        """(N, num_feat) -> (N, num_feat)."""
+        """(n, num_feat) -> (n, num_feat)."""
         weight = self.addressing(query, self.keys, self.bias)
         if self.training:
             self._balance(weight)
@@ -100,6 +101,9 @@ class DegradationMemory(nn.Module):
 class DegradationPlace(nn.Module):
     """Scale and shift the channels of a feature by what its image reads: x * (1 + scale) + shift.
 
+    An image reads the mean of what its tiles read: a network trained on patches does not know the statistics of whole
+    images (https://arxiv.org/abs/2112.04491). Tokens (N, L, num_in) read once.
+
     Args:
         num_in (int): Channels of the feature.
         memory_feat (int): Channels of the memory.
@@ -115,11 +119,18 @@ class DegradationPlace(nn.Module):
 
     def forward(self, x, memory):
         """(N, num_in, H, W) or (N, L, num_in) -> the same shape."""
-        dims = (2, 3) if x.dim() == 4 else (1, )
-        pooled = torch.cat([x.mean(dims), x.std(dims)], dim=-1)
-        if len(memory.statistics) != len(pooled):
+        statistics = memory.statistics.to(x.dtype)
+        if len(statistics) != len(x):
             raise ValueError('The degradation memory needs one feature for each image of the batch.')
-        read = memory.read(self.query(torch.cat([pooled, memory.statistics.to(pooled.dtype)], dim=-1)))
+        if x.dim() == 4:
+            mean, square = (F.adaptive_avg_pool2d(v, statistics.shape[1:3]) for v in (x, x**2))
+            mean, square = (v.flatten(2).transpose(1, 2) for v in (mean, square))  # (N, tiles, num_in)
+            statistics = statistics.flatten(1, 2)
+        else:
+            mean, square, statistics = x.mean(1, True), (x**2).mean(1, True), statistics.mean((1, 2))[:, None]
+        deviation = (square - mean**2).clamp(min=1e-8).sqrt()
+        query = self.query(torch.cat([mean, deviation, statistics], dim=-1))
+        read = memory.read(query.flatten(0, 1)).view(query.shape).mean(1)
         scale, shift = self.film(read).chunk(2, dim=-1)
         if x.dim() == 4:
             return x * (1 + scale[..., None, None]) + shift[..., None, None]
@@ -256,19 +267,26 @@ DESIGNS = {
 }
 
 
-def degradation_statistics(x):
-    """Statistics of images that tell noise, blur and JPEG blocks apart.
+def degradation_statistics(x, side=64):
+    """Statistics of tiles of images that tell noise, blur and JPEG blocks apart.
 
     Args:
         x (Tensor): (N, C, H, W); sides below 9 pixels are padded, so that each of the 8 phases occurs.
+        side (int): Side of a tile in pixels; an image without a whole tile is one. Default: 64.
 
     Returns:
-        Tensor: (N, 4), logarithms of: standard deviation of noise (J. Immerkaer, Fast Noise Variance Estimation, CVIU
-        1996); mean difference of neighbors over that of pixels two apart (0.5 where it is smooth, 1 for noise); largest
-        over mean difference of neighbors among the 8 phases of columns, and of rows (1 without blocks).
+        Tensor: (N, rows, columns, 4), logarithms of: standard deviation of noise (J. Immerkaer, Fast Noise Variance
+        Estimation, CVIU 1996); mean difference of neighbors over that of pixels two apart (0.5 where it is smooth, 1
+        for noise); largest over mean difference of neighbors among the 8 phases of columns, and of rows (1 without
+        blocks).
     """
     x = x.float().mean(1, keepdim=True)
     x = F.pad(x, (0, max(0, 9 - x.size(3)), 0, max(0, 9 - x.size(2))), 'replicate')
+    for dim in (2, 3):
+        tile = min(side, x.size(dim))
+        x = x.unfold(dim, tile, tile)
+    grid = (x.size(0), *x.shape[2:4], 4)
+    x = x.reshape(-1, 1, *x.shape[-2:])  # (tiles, 1, tile, tile)
     kernel = x.new_tensor([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])[None, None]
     noise = math.sqrt(math.pi / 2) / 6 * F.conv2d(x, kernel).abs().mean((1, 2, 3))
     near = [(x[..., 1:] - x[..., :-1]).abs(), (x[..., 1:, :] - x[..., :-1, :]).abs().transpose(2, 3)]
@@ -276,10 +294,10 @@ def degradation_statistics(x):
     sharpness = sum(v.mean((1, 2, 3)) for v in near) / (sum(v.mean((1, 2, 3)) for v in far) + 1e-6)
     blocks = []
     for difference in near:
-        line = difference.mean(2)  # (N, 1, W - 1)
+        line = difference.mean(2)  # (tiles, 1, tile - 1)
         phases = torch.stack([line[..., p::8].mean(-1) for p in range(8)], dim=-1)
         blocks.append((phases.amax(-1) / (phases.mean(-1) + 1e-6)).squeeze(1))
-    return torch.log(torch.stack([noise, sharpness, *blocks], dim=-1) + 1e-3)
+    return torch.log(torch.stack([noise, sharpness, *blocks], dim=-1) + 1e-3).view(grid)
 
 
 def mean_over_ranks(value):

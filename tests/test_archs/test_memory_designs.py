@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 import torch
 from copy import deepcopy
+from torch import nn
 from torch.nn import functional as F
 
 from basicsr.archs import build_network
-from memnet_basicsr.archs.memory_designs import (Centers, DegradationMemory, DictionaryPlace, TopKAddressing,
-                                                 degradation_statistics)
+from memnet_basicsr.archs.memory_designs import (Centers, DegradationMemory, DegradationPlace, DictionaryPlace,
+                                                 TopKAddressing, degradation_statistics)
 from memnet_basicsr.data.jpeg_util import compress_jpeg
 
 BACKBONES = {
@@ -128,13 +129,32 @@ def test_statistics_tell_degradations_apart():
     noisy = clean + 25 / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     jpeg = torch.from_numpy(compress_jpeg(img[..., None], 10)[..., 0] / np.float32(255))[None, None]
     blurred = F.avg_pool2d(noisy, 5, 1, 2)
-    values = {k: degradation_statistics(v)[0].exp() for k, v in dict(
+    values = {k: degradation_statistics(v)[0, 0, 0].exp() for k, v in dict(
         clean=clean, noisy=noisy, jpeg=jpeg, blurred=blurred).items()}  # yapf: disable
     assert values['noisy'][0] == pytest.approx(25 / 255, rel=0.1)
     assert values['noisy'][1] > 0.85 > 0.7 > values['blurred'][1]
     assert values['jpeg'][2:].min() > 1.5 > 1.2 > values['noisy'][2:].max()
     shifted = F.pad(jpeg, (3, 0, 5, 0), mode='replicate')[..., :-5, :-3]
-    assert degradation_statistics(shifted)[0].exp()[2:].min() > 1.5  # of any grid
+    assert degradation_statistics(shifted)[0, 0, 0].exp()[2:].min() > 1.5  # of any grid
+
+
+def test_whole_images_read_as_their_tiles_do():
+    """A larger image is not another degradation: statistics are of tiles, and the read is the mean over them."""
+    x, features = torch.rand(2, 3, 128, 192), torch.rand(2, 4, 64, 96)  # features at half the resolution
+    memory, place = DegradationMemory(8, 6, top_k=2).eval(), DegradationPlace(4, 8)
+    nn.init.normal_(place.film.weight)
+    memory.observe(x)
+    out = place(features, memory)
+    reads = []
+    hook = place.film.register_forward_pre_hook(lambda module, args: reads.append(args[0]))
+    for row in range(2):
+        for column in range(3):
+            memory.observe(x[..., 64 * row:64 * row + 64, 64 * column:64 * column + 64])
+            tile = features[..., 32 * row:32 * row + 32, 32 * column:32 * column + 32]
+            place(tile, memory)
+    hook.remove()
+    scale, shift = place.film(torch.stack(reads).mean(0))[..., None, None].chunk(2, dim=1)
+    torch.testing.assert_close(out, features * (1 + scale) + shift)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 8), (9, 2)])
