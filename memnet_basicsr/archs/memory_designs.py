@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from .memory_util import RunningScaler, from_rows, to_rows
 
+TILE = 64  # side in pixels, a multiple of 8, the side of a JPEG block
+
 
 class TopKAddressing(nn.Module):
     """Weights of the k most similar slots: softmax(cosine / temperature) over them, 0 for the others.
@@ -119,17 +121,18 @@ class DegradationPlace(nn.Module):
 
     def forward(self, x, memory):
         """(N, num_in, H, W) or (N, L, num_in) -> the same shape."""
-        statistics = memory.statistics.to(x.dtype)
+        features, statistics = x.float(), memory.statistics  # a variance needs more digits than bf16 has
         if len(statistics) != len(x):
             raise ValueError('The degradation memory needs one feature for each image of the batch.')
         if x.dim() == 4:
-            mean, square = (F.adaptive_avg_pool2d(v, statistics.shape[1:3]) for v in (x, x**2))
+            mean, square = (F.adaptive_avg_pool2d(v, statistics.shape[1:3]) for v in (features, features**2))
             mean, square = (v.flatten(2).transpose(1, 2) for v in (mean, square))  # (N, tiles, num_in)
             statistics = statistics.flatten(1, 2)
         else:
-            mean, square, statistics = x.mean(1, True), (x**2).mean(1, True), statistics.mean((1, 2))[:, None]
+            mean, square = features.mean(1, True), (features**2).mean(1, True)
+            statistics = statistics.mean((1, 2))[:, None]
         deviation = (square - mean**2).clamp(min=1e-8).sqrt()
-        query = self.query(torch.cat([mean, deviation, statistics], dim=-1))
+        query = self.query(torch.cat([mean, deviation, statistics], dim=-1).to(x.dtype))
         read = memory.read(query.flatten(0, 1)).view(query.shape).mean(1)
         scale, shift = self.film(read).chunk(2, dim=-1)
         if x.dim() == 4:
@@ -267,12 +270,12 @@ DESIGNS = {
 }
 
 
-def degradation_statistics(x, side=64):
-    """Statistics of tiles of images that tell noise, blur and JPEG blocks apart.
+def degradation_statistics(x):
+    """Statistics of tiles (of side TILE) of images that tell noise, blur and JPEG blocks apart.
 
     Args:
-        x (Tensor): (N, C, H, W); sides below 9 pixels are padded, so that each of the 8 phases occurs.
-        side (int): Side of a tile in pixels; an image without a whole tile is one. Default: 64.
+        x (Tensor): (N, C, H, W); sides below 9 pixels are padded, so that each of the 8 phases occurs. A smaller
+            image is one tile.
 
     Returns:
         Tensor: (N, rows, columns, 4), logarithms of: standard deviation of noise (J. Immerkaer, Fast Noise Variance
@@ -283,7 +286,7 @@ def degradation_statistics(x, side=64):
     x = x.float().mean(1, keepdim=True)
     x = F.pad(x, (0, max(0, 9 - x.size(3)), 0, max(0, 9 - x.size(2))), 'replicate')
     for dim in (2, 3):
-        tile = min(side, x.size(dim))
+        tile = min(TILE, x.size(dim))
         x = x.unfold(dim, tile, tile)
     grid = (x.size(0), *x.shape[2:4], 4)
     x = x.reshape(-1, 1, *x.shape[-2:])  # (tiles, 1, tile, tile)

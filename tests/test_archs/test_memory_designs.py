@@ -157,6 +157,19 @@ def test_whole_images_read_as_their_tiles_do():
     torch.testing.assert_close(out, features * (1 + scale) + shift)
 
 
+@pytest.mark.parametrize('shape', [(2, 4, 64, 64), (2, 4096, 4)])
+def test_deviation_beside_a_large_mean_in_bf16(shape):
+    memory, place = DegradationMemory(8, 6).eval(), DegradationPlace(4, 8)
+    memory.observe(torch.rand(2, 3, 64, 64))
+    queries = []
+    place.query.register_forward_pre_hook(lambda module, args: queries.append(args[0]))
+    x = (20 + torch.randn(shape)).bfloat16()
+    with torch.autocast('cpu', torch.bfloat16):
+        place(x, memory)
+    expected = x.float().std((2, 3) if len(shape) == 4 else 1)
+    torch.testing.assert_close(queries[0][:, 0, 4:8].float(), expected, rtol=0.01, atol=0)
+
+
 @pytest.mark.parametrize('size', [(1, 1), (3, 8), (9, 2)])
 def test_statistics_of_tiny_images_are_finite(size):
     assert torch.isfinite(degradation_statistics(torch.rand(2, 3, *size))).all()
