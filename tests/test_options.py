@@ -23,7 +23,7 @@ TRAIN = sorted(p for p in OPTIONS.rglob('train_*.yml'))
 TEST = sorted(OPTIONS.glob('test_*.yml'))
 LONG = ('train_MemNet_Denoise_BSD', 'train_MemNet_JPEG_BSD', 'train_MemNet_SR_291', 'train_MemoryNet_GoPro',
         'train_MemoryNet_RICE1')  # yapf: disable
-AUGMENTED = sorted(OPTIONS.glob('train_*_memory_x4.yml'))
+AUGMENTED = [p for p in TRAIN if 'type: MemoryAugmented' in p.read_text() and '  level: [' in p.read_text()]
 
 
 def plain(value):

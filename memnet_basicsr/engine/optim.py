@@ -123,24 +123,20 @@ def parameter_groups(net, bias_lr_mult, lr, lr_mult=None):
         list[dict]: Groups, in the order of their first parameter.
 
     Raises:
-        UsageError: A pattern matches no trainable parameter.
+        UsageError: A pattern applies to no trainable parameter.
     """
     biases = {id(m.bias) for m in net.modules() if isinstance(m, torch.nn.modules.conv._ConvNd) and m.bias is not None}
-    groups, unused = {}, dict(lr_mult or {})
-    for name, param in net.named_parameters():
-        if not param.requires_grad:
-            continue
-        factor = bias_lr_mult if id(param) in biases else 1
-        for pattern, value in (lr_mult or {}).items():
-            if fnmatch.fnmatchcase(name, pattern):
-                factor *= value
-                unused.pop(pattern, None)
-                break
+    trainable = {name: param for name, param in net.named_parameters() if param.requires_grad}
+    lr_mult, groups, used = lr_mult or {}, {}, set()
+    for name, param in trainable.items():
+        pattern = next((v for v in lr_mult if fnmatch.fnmatchcase(name, v)), None)
+        used.add(pattern)
+        factor = lr_mult.get(pattern, 1) * (bias_lr_mult if id(param) in biases else 1)
         groups.setdefault(factor, []).append(param)
-    for pattern in unused:
-        trainable = [name for name, param in net.named_parameters() if param.requires_grad]
-        raise UsageError(
-            f"train: optim_g: lr_mult: '{pattern}' matches no trainable parameter{near(pattern, trainable)}")
+    for pattern in lr_mult:
+        if pattern not in used:
+            raise UsageError(f"train: optim_g: lr_mult: '{pattern}' matches no trainable parameter, or only those of "
+                             f'earlier patterns{near(pattern, trainable)}')
     return [dict(params=params, lr=lr * factor) for factor, params in groups.items()]
 
 

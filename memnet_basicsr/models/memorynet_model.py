@@ -10,7 +10,6 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from ..archs.memory_util import HierarchicalMemory
 from ..engine import checkpoint
 from ..engine.addressing_meter import AddressingMeter
-from ..engine.optim import build_optimizer
 from ..engine.options import OptimizerOptions, TrainStepOptions
 from ..engine.step import TrainStep
 from ..errors import UsageError
@@ -112,8 +111,7 @@ class MemoryNetModel(RestorationModel):
             options = self.train_options
             if not options.optim_c:
                 raise UsageError('train: optim_c is missing: network_c needs an optimizer')
-            self.optimizer_c = build_optimizer(options.optim_c.type, list(self.net_c.parameters()), options.optim_c.lr,
-                                               **options.optim_c.arguments())  # yapf: disable
+            self.optimizer_c = self._optimizer(self.net_c, options.optim_c)
             self.optimizers.append(self.optimizer_c)
             step_options = TrainStepOptions(precision=options.precision, nonfinite_patience=options.nonfinite_patience)
             self.step_c = TrainStep(step_options, self.optimizer_c, self.device)

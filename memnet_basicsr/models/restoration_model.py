@@ -91,10 +91,12 @@ class RestorationModel(SRModel):
         return super().model_to_device(net)
 
     def setup_optimizers(self):
-        options = self.train_options.optim_g
-        groups = parameter_groups(self.get_bare_model(self.net_g), options.bias_lr_mult, options.lr, options.lr_mult)
-        self.optimizer_g = build_optimizer(options.type, groups, options.lr, **options.arguments())
+        self.optimizer_g = self._optimizer(self.net_g, self.train_options.optim_g)
         self.optimizers.append(self.optimizer_g)
+
+    def _optimizer(self, net, options):
+        groups = parameter_groups(self.get_bare_model(net), options.bias_lr_mult, options.lr, options.lr_mult)
+        return build_optimizer(options.type, groups, options.lr, **options.arguments())
 
     def setup_schedulers(self):
         options = self.train_options.scheduler

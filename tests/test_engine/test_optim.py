@@ -120,6 +120,8 @@ def test_parts_have_their_own_rate():
     groups = parameter_groups(net, 0.5, 1., {'memory.*': 10, 'memory*': 2})
     rates = {id(p): group['lr'] for group in groups for p in group['params']}
     assert [rates[id(p)] for p in net.parameters()] == [1, .5, 10, 10, 2, 1]  # the first match, times that of biases
+    with pytest.raises(UsageError, match=r"'memory\.\*' .* only those of earlier patterns"):
+        parameter_groups(net, 1, 1., {'*': 2, 'memory.*': 10})
     net['memory'].requires_grad_(False)
     with pytest.raises(UsageError, match=r"lr_mult: 'memory\.\*' matches no trainable parameter"):
         parameter_groups(net, 1, 1., {'memory.*': 10})

@@ -277,7 +277,14 @@ def test_the_memory_can_learn_faster(tmp_path):
     assert steps[10]['head.weight'] == pytest.approx(steps[1]['head.weight'], rel=1e-3)
 
 
+def test_the_encoder_has_rates_of_parts_too(tmp_path):
+    model = model_of(tmp_path, optim_c=dict(type='Adam', lr=1e-3, lr_mult={'*': 0.5}))
+    assert [v['lr'] for v in model.optimizer_c.param_groups] == [5e-4]
+
+
 @pytest.mark.parametrize('change, message', [
+    (dict(network=dict(NETWORK, type='MemoryNetControl', frozen=True),
+          optim_g=dict(type='Adam', lr=1e-3, lr_mult={'memory.*': 2})), 'no trainable parameter'),
     (dict(network=dict(type='MSRResNet', num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=2)),
      'MSRResNet has no method reconstruct'),
     (dict(optim_c=None), 'optim_c is missing'),
