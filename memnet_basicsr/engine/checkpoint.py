@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from os import path as osp
 
+from basicsr.utils import get_root_logger
 from ..atomic_file import replacing
 from ..errors import UsageError, first_line
 
@@ -256,7 +257,7 @@ def load_for(net, path, strict=True, param_key='params'):
             for None. Default: 'params'.
 
     Returns:
-        dict: Its content.
+        dict: Its content; parameters of a backbone alone are completed by the network's own memory.
 
     Raises:
         UsageError: See :func:`load`; or the parameters do not fit or are not finite.
@@ -267,11 +268,14 @@ def load_for(net, path, strict=True, param_key='params'):
     else:
         key = param_key if param_key in content or 'params' not in content else 'params'
         params = parameters_of(content, path, key)
-    params = net.adapt_state_dict(params) if hasattr(net, 'adapt_state_dict') else params
-    check_finite(params, path)
+    adapted = net.adapt_state_dict(params) if hasattr(net, 'adapt_state_dict') else params
+    check_finite(adapted, path)
     if strict:
-        check_fits(net, params, path)
-    return content
+        check_fits(net, adapted, path)
+    if adapted is params:
+        return content
+    get_root_logger().info(f'{path}: weights of the backbone alone; the memory keeps its own.')
+    return adapted if param_key is None else {**content, key: adapted}
 
 
 def check_finite(params, where):

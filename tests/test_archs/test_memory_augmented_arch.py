@@ -4,6 +4,7 @@ from copy import deepcopy
 
 from basicsr.archs import build_network
 from memnet_basicsr.archs.memory_augmented_arch import MemoryAugmented
+from memnet_basicsr.engine import checkpoint
 
 BACKBONES = {
     'EDSR': (dict(type='EDSR', num_in_ch=3, num_out_ch=3, num_feat=8, num_block=2, upscale=2), ['body.*'], 2),
@@ -61,6 +62,18 @@ def test_loads_checkpoints_of_the_backbone(name):
     broken.pop(next(iter(broken)))
     with pytest.raises(RuntimeError, match='Missing key'):
         net.load_state_dict(broken, strict=True)
+
+
+def test_training_starts_from_weights_of_the_backbone(tmp_path):
+    plain = build_network(BACKBONES['EDSR'][0])
+    net, _ = build('EDSR')
+    path = str(tmp_path / 'plain.pth')
+    torch.save({'params': plain.state_dict()}, path)
+    params = checkpoint.load_for(net, path)['params']
+    assert params.keys() == net.state_dict().keys()  # so BasicSR lists no missing or unexpected name
+    assert all(torch.equal(params[f'backbone.{name}'], value) for name, value in plain.state_dict().items())
+    torch.save(plain.state_dict(), path)
+    assert checkpoint.load_for(net, path, param_key=None).keys() == params.keys()
 
 
 def test_copies_have_a_memory_of_their_own():
