@@ -5,7 +5,7 @@
     model = spandrel.ModelLoader().load_from_file('memnet_denoise_color.pth')
 
 A network is found by the keys of its state dict, and its arguments are read from the shapes. What leaves no trace in
-them takes its default: ``levels``, ``chained``, ``replace`` and ``threshold`` of a memory.
+them takes its default: ``levels``, ``chained``, ``replace``, ``threshold``, ``top_k`` and ``group_size`` of a memory.
 """
 import math
 import re
@@ -118,8 +118,8 @@ class MemoryAugmentedArch(Architecture):
     @staticmethod
     def is_augmented(state_dict):
         """Whether a state dict has a backbone, a memory and insertions."""
-        return 'memory.weight' in state_dict and all(any(k.startswith(v) for k in state_dict)
-                                                     for v in ('backbone.', 'insertions.'))  # yapf: disable
+        parts = ('memory.', 'backbone.', 'insertions.')
+        return all(any(k.startswith(v) for k in state_dict) for v in parts)
 
     def load(self, state_dict):
         """Build the network and load it."""
@@ -128,20 +128,29 @@ class MemoryAugmentedArch(Architecture):
             backbone = self.registry.load(own)
         except UnsupportedModelError:
             raise UnsupportedModelError('MemoryAugmented: spandrel does not know its backbone') from None
-        keys = dict.fromkeys(re.findall(r'insertions\.(\w+)\.proj_in\.weight', '\n'.join(state_dict)))
+        keys = dict.fromkeys(k.split('.')[1] for k in state_dict if k.startswith('insertions.'))
         names = {name.replace('.', '_'): name for name, _ in backbone.model.named_modules()}
         if set(keys) - set(names):
             raise UnsupportedModelError(f'MemoryAugmented: {backbone.architecture.name} has other names in spandrel')
         net = MemoryAugmented(
             backbone.model,
             insert_after=[names[v] for v in keys],
-            memory=_memory_arguments(state_dict),
+            memory=_design_arguments(state_dict) or _memory_arguments(state_dict),
             reconstruction=any(k.endswith('proj_recall.weight') for k in state_dict))
         return ImageModelDescriptor(
             net, state_dict, self, backbone.purpose, [], supports_half=False,
             supports_bfloat16=backbone.supports_bfloat16, scale=backbone.scale,
             input_channels=backbone.input_channels, output_channels=backbone.output_channels,
             size_requirements=backbone.size_requirements, tiling=backbone.tiling)  # yapf: disable
+
+
+def _design_arguments(state_dict):
+    """Arguments of the memories in memory_designs.py; None for another one."""
+    for kind, slots in (('degradation', 'memory.keys'), ('dictionary', 'memory.tokens'), ('centers', 'memory.centers')):
+        if slots in state_dict:
+            num_slot, num_feat = state_dict[slots].shape
+            return dict(type=kind, num_slot=num_slot, num_feat=num_feat)
+    return None
 
 
 def _memory_arguments(state_dict):

@@ -39,7 +39,10 @@ NETWORKS = {
     dict(MEMORYNET, memory='feature', memory_opt=dict(MEMORY, centred=True), bias=True),
     'MemoryAugmented':
     dict(type='MemoryAugmented', backbone=EDSR, insert_after=['body.1'], memory=dict(MEMORY, top='part')),
-}
+    'MemoryAugmented MemNet':
+    dict(type='MemoryAugmented', backbone=dict(MEMNET, num_in_ch=3), insert_after='memory_blocks.*',
+         memory=dict(type='degradation', num_feat=6, num_slot=5)),
+}  # yapf: disable
 
 
 def build(name, seed=0, **kwargs):

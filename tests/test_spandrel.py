@@ -56,14 +56,20 @@ BACKBONES = {
 }  # yapf: disable
 
 
-@pytest.mark.parametrize('name, insert_after', [('SwinIR', 'layers.*'), ('MemNet', 'memory_blocks.1')])
-def test_memory_augmented(registry, name, insert_after):
+@pytest.mark.parametrize('name, insert_after, memory', [
+    ('SwinIR', 'layers.*', dict(num_feat=6, num_class=3, centred=True)),
+    ('MemNet', 'memory_blocks.1', dict(num_feat=6, num_class=3, centred=True)),
+    ('MemNet', 'memory_blocks.*', dict(type='degradation', num_feat=6, num_slot=5)),
+    ('MemNet', 'memory_blocks.*', dict(type='dictionary', num_feat=6, num_slot=5)),
+    ('SwinIR', 'layers.1', dict(type='centers', num_feat=6, num_slot=5)),
+])
+def test_memory_augmented(registry, name, insert_after, memory):
     torch.manual_seed(0)
-    opt = dict(type='MemoryAugmented', backbone=BACKBONES[name], insert_after=insert_after,
-               memory=dict(num_feat=6, num_class=3, centred=True))  # yapf: disable
-    net = build_network(opt).eval()
+    net = build_network(
+        dict(type='MemoryAugmented', backbone=BACKBONES[name], insert_after=insert_after, memory=memory)).eval()
     for insertion in net.insertions.values():
-        torch.nn.init.normal_(insertion.proj_out.weight)
+        last = insertion.film if memory.get('type') == 'degradation' else insertion.proj_out
+        torch.nn.init.normal_(last.weight)
     model = registry.load(net.state_dict())
     assert model.architecture.id == 'MemoryAugmented' and model.scale == net.scale
     x = torch.rand(1, 3, 16, 24)

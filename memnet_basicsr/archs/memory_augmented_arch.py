@@ -57,7 +57,7 @@ class MemoryAugmented(nn.Module):
         names = self._matching([insert_after] if isinstance(insert_after, str) else insert_after)
         default = inspect.signature(type(self.backbone)).parameters.get('num_frame')
         num_frame = given.get('num_frame', default.default if default else 7)
-        features, self.scale = self._dry_run(names, dry_size, num_frame)
+        features, self.in_channels, self.scale = self._dry_run(names, dry_size, num_frame)
         modules = dict(self.backbone.named_modules())
         levels = [level] if isinstance(level, str) else list(level)
         memory = dict(memory or {})
@@ -139,7 +139,7 @@ class MemoryAugmented(nn.Module):
 
     @torch.no_grad()
     def _dry_run(self, names, size, num_frame):
-        """Channels of the submodules' outputs and the axis they are on, and output size over input size."""
+        """Channels of the submodules' outputs and their axis, channels of the input, output size over input size."""
         shapes, modules = {}, dict(self.backbone.named_modules())
 
         def note(name):
@@ -152,7 +152,8 @@ class MemoryAugmented(nn.Module):
         self.backbone.train(training)
         for handle in handles:
             handle.remove()
-        return {name: (shapes[name][dim], dim) for name, dim in self._axes(names, shapes, x)}, out.shape[-1] // size
+        features = {name: (shapes[name][dim], dim) for name, dim in self._axes(names, shapes, x)}
+        return features, x.shape[-3], out.shape[-1] // size
 
     def _try_inputs(self, size, num_frame):
         """The first input that the backbone takes, an image or frames, and its output."""

@@ -71,7 +71,7 @@ class DegradationMemory(nn.Module):
     def observe(self, x):
         """Prepare a forward pass of the network on x, (N, C, H, W) or frames (N, T, C, H, W)."""
         statistics = degradation_statistics(x.flatten(0, -4))
-        statistics = statistics.view(len(x), -1, *statistics.shape[1:]).mean(1)
+        statistics = statistics.view(x.size(0), -1, *statistics.shape[1:]).mean(1)
         self.statistics = self.scaler(statistics.flatten(0, 2)).view(statistics.shape)
         if self.training:
             self._restart()
@@ -93,7 +93,7 @@ class DegradationMemory(nn.Module):
     @torch.no_grad()
     def _restart(self):
         # without random numbers, so that all processes of a distributed run do the same
-        dead, busiest = self.load < self.restart / len(self.load), self.load.argmax()
+        dead, busiest = self.load < self.restart / len(self.load), self.load.argmax(0, keepdim=True)
         near = F.normalize(self.keys[busiest], dim=-1) + 0.1 * F.normalize(self.keys, dim=-1)
         self.keys.copy_(torch.where(dead[:, None], near, self.keys))
         self.values.copy_(torch.where(dead[:, None], self.values[busiest], self.values))
@@ -121,7 +121,7 @@ class DegradationPlace(nn.Module):
 
     def forward(self, x, memory):
         """(N, num_in, H, W) or (N, L, num_in) -> the same shape."""
-        features, statistics = x.float(), memory.statistics  # a variance needs more digits than bf16 has
+        features, statistics = at_least_float32(x), memory.statistics  # a variance needs more digits than bf16 has
         if len(statistics) != len(x):
             raise ValueError('The degradation memory needs one feature for each image of the batch.')
         if x.dim() == 4:
@@ -283,10 +283,10 @@ def degradation_statistics(x):
         for noise); largest over mean difference of neighbors among the 8 phases of columns, and of rows (1 without
         blocks).
     """
-    x = x.float().mean(1, keepdim=True)
+    x = at_least_float32(x).mean(1, keepdim=True)
     x = F.pad(x, (0, max(0, 9 - x.size(3)), 0, max(0, 9 - x.size(2))), 'replicate')
     for dim in (2, 3):
-        tile = min(TILE, x.size(dim))
+        tile = x.transpose(0, dim)[:TILE].size(0)  # the smaller of TILE and the side, also in a trace
         x = x.unfold(dim, tile, tile)
     grid = (x.size(0), *x.shape[2:4], 4)
     x = x.reshape(-1, 1, *x.shape[-2:])  # (tiles, 1, tile, tile)
@@ -301,6 +301,11 @@ def degradation_statistics(x):
         phases = torch.stack([line[..., p::8].mean(-1) for p in range(8)], dim=-1)
         blocks.append((phases.amax(-1) / (phases.mean(-1) + 1e-6)).squeeze(1))
     return torch.log(torch.stack([noise, sharpness, *blocks], dim=-1) + 1e-3).view(grid)
+
+
+def at_least_float32(x):
+    """x in float32, or as it is if it is float64."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def mean_over_ranks(value):

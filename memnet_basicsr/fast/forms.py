@@ -1,8 +1,10 @@
 """Faster forms of networks and blocks: tables for training and inference, plain class -> form."""
 
 from ..archs.memnet_arch import MemNet, MemoryBlock, PreActConv
+from ..archs.memory_augmented_arch import MemoryAugmented
 from ..archs.memorynet_arch import MemoryNet
 from ..archs.mprnet_util import CAB, ORSNet, Resample
+from .augmented_deploy import MemoryAugmentedDeploy
 from .memnet_deploy import MemNetDeploy
 from .memnet_training import FusedMemNet, FusedMemoryBlock, FusedPreActConv
 from .memorynet_deploy import MemoryNetDeploy
@@ -52,5 +54,8 @@ def inference(net, dtype=None):
         nn.Module: A copy in evaluation mode that computes the same function; ``net`` itself if there is no such form.
     """
     plain = {form: cls for cls, form in TRAINING.items()}
+    if type(net) is MemoryAugmented:
+        over_memnet = plain.get(type(net.backbone), type(net.backbone)) is MemNet and MemoryAugmentedDeploy.fits(net)
+        return MemoryAugmentedDeploy(net, dtype) if over_memnet else net
     form = INFERENCE.get(plain.get(type(net), type(net)))
     return net if form is None else form(net).to(dtype)

@@ -117,8 +117,10 @@ class DeployBlock(nn.Module):
         for image, row in zip(out, rows):
             image.flatten(0, 1).addmm_(row.flatten(0, 1), self.gate_weight[source])
 
-    def forward(self, memories, strips, buffer):
+    def forward(self, memories, strips=None, buffer=None):
         """Return B_m of [B_0, ..., B_{m-1}], each (n, h, w, c). buffer, of two strips, is overwritten."""
+        if strips is None:
+            return self.graph(memories)
         out = torch.empty_like(memories[-1])
         h = torch.empty_like(out)
         for begin, end in strips:
@@ -195,7 +197,7 @@ class MemNetDeploy(nn.Module):
         y = self.input_weight * x
         memories = [F.conv2d(self.fenet_norm.graph(x), self.fenet_conv.weight, self.fenet_conv.bias, padding=1)]
         for m, block in enumerate(self.memory_blocks):
-            memories.append(block.graph(memories))
+            memories.append(block(memories))
             if m >= self.first_recon:
                 norm, conv = (v[m - self.first_recon] for v in (self.recon_norms, self.recon_convs))
                 y = y + F.conv2d(norm.graph(memories[-1]), conv.weight, conv.bias, padding=1)

@@ -47,6 +47,7 @@ def overview(folder=FOLDER):
     for name, description in bundled_networks(folder).items():
         factors = ', '.join(f'x{v:g}' for v in description.get('scale') or ())
         network = description.get('network_g') or {}
+        network = network.get('backbone') or network  # of MemoryAugmented
         channels = next((network[key] for key in CHANNEL_ARGUMENTS if key in network), None)
         parts = [description.get('task'), {1: 'gray', 3: 'color'}.get(channels), factors, range_text(description)]
         lines.append(f'  {name:22}' + ', '.join(v for v in parts if v))

@@ -5,6 +5,7 @@ import json
 import math
 import torch
 import warnings
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ class Graph(NamedTuple):
 
     def images(self):
         """Images of several sizes to check the graph with, also such that the network pads itself."""
-        sizes = [(1, 20, 28), (2, 36, 60), (1, 45, 33)] if self.multiple == 1 else \
+        sizes = [(1, 20, 28), (2, 36, 60), (1, 45, 133)] if self.multiple == 1 else \
             [(n, h * self.multiple, w * self.multiple) for n, h, w in ((1, 2, 3), (2, 4, 5), (1, 3, 2))]
         generator = torch.Generator().manual_seed(0)
         return [torch.rand(n, self.channels, h, w, generator=generator) for n, h, w in sizes]
@@ -106,18 +107,43 @@ def read_graph(path):
     return graph, check_description(description, f'weights {path}: the description')
 
 
-class UnflattenAsReshape(TorchFunctionMode):
-    """Replace ``unflatten`` by a reshape, whose trace does not hold the sizes as constants."""
+class DynamicSizes(TorchFunctionMode):
+    """Replace functions whose trace would hold sizes as constants, or that the exporter does not know."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is not torch.Tensor.unflatten:
-            return func(*args, **(kwargs or {}))
-        x, dim, sizes = args
-        shape, sizes = list(x.shape), list(sizes)
-        if -1 in sizes:
-            sizes[sizes.index(-1)] = shape[dim] // math.prod(v for v in sizes if v != -1)
-        dim %= len(shape)
-        return x.reshape(shape[:dim] + sizes + shape[dim + 1:])
+        if func is torch.Tensor.unflatten:
+            return _unflatten(*args)
+        if func is torch.Tensor.unfold:
+            return _tiles(*args)
+        if func is F.adaptive_avg_pool2d and isinstance(args[1], tuple) and isinstance(args[1][0], torch.Tensor):
+            return _adaptive_mean(*args)
+        return func(*args, **(kwargs or {}))
+
+
+def _unflatten(x, dim, sizes):
+    shape, sizes = list(x.shape), list(sizes)
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = shape[dim] // math.prod(v for v in sizes if v != -1)
+    dim %= len(shape)
+    return x.reshape(shape[:dim] + sizes + shape[dim + 1:])
+
+
+def _tiles(x, dim, size, step):
+    """``unfold`` of tiles side by side."""
+    assert size is step or size == step
+    count = x.size(dim) // size
+    x = x.transpose(0, dim)[:count * size].transpose(0, dim)
+    return _unflatten(x, dim, (count, size)).movedim(dim + 1, -1)
+
+
+def _adaptive_mean(x, size):
+    for dim, count in zip((-2, -1), size):
+        total, index = x.size(dim), torch.arange(count, device=x.device)[:, None]
+        start, end = index * total // count, ((index + 1) * total + count - 1) // count
+        position = torch.arange(total, device=x.device)
+        weight = ((position >= start) & (position < end)).to(x.dtype) / (end - start)
+        x = (x.transpose(dim, -1) @ weight.t()).transpose(dim, -1)
+    return x
 
 
 def _export(net, img, opset):
@@ -142,7 +168,7 @@ def _export(net, img, opset):
     if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
         options['dynamo'] = False
     buffer = io.BytesIO()
-    with torch.no_grad(), UnflattenAsReshape(), warnings.catch_warnings():
+    with torch.no_grad(), DynamicSizes(), warnings.catch_warnings():
         # it warns about its age and about branches that depend on the size, which the comparison covers
         warnings.simplefilter('ignore')
         try:

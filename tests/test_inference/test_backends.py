@@ -29,7 +29,7 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('name', [
     'MemNet', 'MemNet basic', 'MemNet_NL_NS', 'MemNet unshared', 'MemNet unshuffle', 'MemoryNet released', 'MemoryNet',
-    'MemoryAugmented'
+    'MemoryAugmented', 'MemoryAugmented MemNet'
 ])
 def test_every_installed_engine_equals_torch(name):
     net = build(name).eval()
