@@ -34,6 +34,13 @@ def range_text(description):
     return ', '.join(f'{UNITS.get(k, k)} {low:g} to {high:g}' for k, (low, high) in ranges.items())
 
 
+def channels_of(description):
+    """Channels of a network's input; None where the description does not tell."""
+    network = description.get('network_g') or {}
+    network = network.get('backbone') or network  # of MemoryAugmented
+    return next((network[key] for key in CHANNEL_ARGUMENTS if key in network), None)
+
+
 def overview(folder=FOLDER):
     """One line for each bundled network: name, task, channels, valid range or factors.
 
@@ -46,10 +53,8 @@ def overview(folder=FOLDER):
     lines = []
     for name, description in bundled_networks(folder).items():
         factors = ', '.join(f'x{v:g}' for v in description.get('scale') or ())
-        network = description.get('network_g') or {}
-        network = network.get('backbone') or network  # of MemoryAugmented
-        channels = next((network[key] for key in CHANNEL_ARGUMENTS if key in network), None)
-        parts = [description.get('task'), {1: 'gray', 3: 'color'}.get(channels), factors, range_text(description)]
+        kind = {1: 'gray', 3: 'color'}.get(channels_of(description))
+        parts = [description.get('task'), kind, factors, range_text(description)]
         lines.append(f'  {name:22}' + ', '.join(v for v in parts if v))
     return '\n'.join(lines)
 

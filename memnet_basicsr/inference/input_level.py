@@ -3,7 +3,7 @@ import math
 import numpy as np
 
 from ..errors import UsageError
-from .bundled import CHANNEL_ARGUMENTS, UNITS
+from .bundled import UNITS, channels_of
 
 # Below these, `choose_network` leaves an image as it is. On clean photographs the noise estimate reaches about 8,
 # because of their texture.
@@ -89,7 +89,7 @@ def outside_range(levels, valid_range):
 
 
 def choose_network(levels, num_channels, networks):
-    """Choose the network for an image: for JPEG files of visible compression, for noisy images, or none.
+    """Choose the network for an image: for JPEG files of visible compression, for noisy images, for both, or none.
 
     Args:
         levels (dict): See :func:`measure`.
@@ -100,22 +100,25 @@ def choose_network(levels, num_channels, networks):
         tuple[str | None, str]: Name of the network, None to leave the image as it is; and the reason.
     """
     sigma, quality = levels['sigma'], levels['quality']
+    visible = []
     if quality is not None and quality <= VISIBLE_QUALITY:
-        task, quantity = 'jpeg', 'quality'
-    elif sigma is not None and sigma >= NOISY_SIGMA:
-        task, quantity = 'denoise', 'sigma'
-    else:
+        visible.append('quality')
+    if sigma is not None and sigma >= NOISY_SIGMA:
+        visible.append('sigma')
+    if not visible:
         known = [level_text(k, v) for k, v in levels.items() if v is not None]
         return None, f'looks clean ({", ".join(known) or level_text("sigma", sigma)})'
-    reason = level_text(quantity, levels[quantity])
-    fitting = []
-    for name, description in networks.items():
-        if description.get('task') == task and quantity in (description.get('range') or {}):
-            outside = bool(outside_range(levels, {quantity: description['range'][quantity]}))
-            fitting.append((outside, _channels(description) != num_channels, name))
-    if not fitting:
-        return None, f'{reason}, but no bundled network states a range of {UNITS[quantity]}'
-    return min(fitting)[2], reason
+    for quantities in (visible, visible[:1]):  # a network for all of it, else for the first
+        fitting = []
+        for name, description in networks.items():
+            valid_range = description.get('range') or {}
+            if set(valid_range) == set(quantities):
+                outside = bool(outside_range(levels, valid_range))
+                fitting.append((outside, channels_of(description) != num_channels, name))
+        reason = ', '.join(level_text(v, levels[v]) for v in quantities)
+        if fitting:
+            return min(fitting)[2], reason
+    return None, f'{reason}, but no bundled network states a range of {UNITS[quantities[0]]}'
 
 
 def check_strength(strength):
@@ -136,7 +139,3 @@ def check_strength(strength):
         raise UsageError(f'strength: {strength!r} is not a number in [0, 1]')
     return float(strength)
 
-
-def _channels(description):
-    network = description.get('network_g') or {}
-    return next((network[key] for key in CHANNEL_ARGUMENTS if key in network), 1)

@@ -88,6 +88,28 @@ def test_choice_of_the_network(levels, channels, want, words):
     assert choose_network(levels, channels, NETWORKS) == (want, words)
 
 
+def test_a_network_for_noise_and_compression():
+    networks = {
+        **NETWORKS, 'mixture': {
+            'task': 'restore',
+            'network_g': {
+                'type': 'X',
+                'backbone': {
+                    'num_in_ch': 3
+                }
+            },
+            'range': {
+                'sigma': [0, 50],
+                'quality': [10, 90]
+            }
+        }
+    }
+    assert choose_network({'sigma': 30., 'quality': 20}, 3, networks) \
+        == ('mixture', 'JPEG quality 20, noise sigma about 30')
+    assert choose_network({'sigma': 3., 'quality': 20}, 3, networks) == ('jpeg', 'JPEG quality 20')
+    assert choose_network({'sigma': 30., 'quality': None}, 3, networks)[0] == 'color'
+
+
 def test_networks_without_a_range_are_not_chosen():
     name, reason = choose_network({'sigma': 30., 'quality': None}, 1, {'old': NETWORKS['old']})
     assert name is None and reason == 'noise sigma about 30, but no bundled network states a range of noise sigma'
