@@ -86,13 +86,13 @@ def build_optimizer(optim_type, params, lr, **kwargs):
     Raises:
         UsageError: No such optimizer, it does not take these arguments, or it cannot train a network in this way.
     """
-    cls = _find(optim_type, optimizers(), 'train: optim_g')
+    cls = _find(optim_type, optimizers())
     if optim_type in _UNFIT:
-        raise UsageError(f'train: optim_g: {optim_type} {_UNFIT[optim_type]}; use another optimizer')
+        raise UsageError(f'{optim_type} {_UNFIT[optim_type]}; use another optimizer')
     try:
         return cls(params, lr=lr, **kwargs)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f'train: optim_g: {optim_type}: {error}') from None
+        raise UsageError(f'{optim_type}: {error}') from None
 
 
 def build_scheduler(scheduler_type, optimizer, **kwargs):
@@ -101,7 +101,7 @@ def build_scheduler(scheduler_type, optimizer, **kwargs):
     Raises:
         UsageError: No such schedule, or it does not take these arguments.
     """
-    cls = _find(scheduler_type, SCHEDULERS, 'train: scheduler')
+    cls = _find(scheduler_type, SCHEDULERS, 'train: scheduler: ')
     try:
         return cls(optimizer, **kwargs)
     except (TypeError, AssertionError) as error:
@@ -135,7 +135,7 @@ def parameter_groups(net, bias_lr_mult, lr, lr_mult=None):
         groups.setdefault(factor, []).append(param)
     for pattern in lr_mult:
         if pattern not in used:
-            raise UsageError(f"train: optim_g: lr_mult: '{pattern}' matches no trainable parameter, or only those of "
+            raise UsageError(f"lr_mult: '{pattern}' matches no trainable parameter, or only those of "
                              f'earlier patterns{near(pattern, trainable)}')
     return [dict(params=params, lr=lr * factor) for factor, params in groups.items()]
 
@@ -205,7 +205,7 @@ def resume_scheduler(scheduler, state):
             scheduler.step()
 
 
-def _find(name, known, place):
+def _find(name, known, place=''):
     if name not in known:
-        raise UsageError(f"{place}: type '{name}' is unknown{near(name, known)}")
+        raise UsageError(f"{place}type '{name}' is unknown{near(name, known)}")
     return known[name]

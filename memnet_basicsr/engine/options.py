@@ -58,7 +58,7 @@ class StockOptimizerOptions(Block):
             with without_compiler():
                 build_optimizer(self.type, stand_in, self.lr, **self.arguments())
         except UsageError as error:
-            yield (), str(error).removeprefix('train: optim_g: ')
+            yield (), str(error)
 
 
 class OptimizerOptions(StockOptimizerOptions):

@@ -138,4 +138,3 @@ def check_strength(strength):
                                           (int, float)) or not (math.isfinite(strength) and 0 <= strength <= 1):
         raise UsageError(f'strength: {strength!r} is not a number in [0, 1]')
     return float(strength)
-

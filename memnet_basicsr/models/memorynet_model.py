@@ -111,7 +111,7 @@ class MemoryNetModel(RestorationModel):
             options = self.train_options
             if not options.optim_c:
                 raise UsageError('train: optim_c is missing: network_c needs an optimizer')
-            self.optimizer_c = self._optimizer(self.net_c, options.optim_c)
+            self.optimizer_c = self._optimizer(self.net_c, 'optim_c')
             self.optimizers.append(self.optimizer_c)
             step_options = TrainStepOptions(precision=options.precision, nonfinite_patience=options.nonfinite_patience)
             self.step_c = TrainStep(step_options, self.optimizer_c, self.device)

@@ -91,12 +91,16 @@ class RestorationModel(SRModel):
         return super().model_to_device(net)
 
     def setup_optimizers(self):
-        self.optimizer_g = self._optimizer(self.net_g, self.train_options.optim_g)
+        self.optimizer_g = self._optimizer(self.net_g, 'optim_g')
         self.optimizers.append(self.optimizer_g)
 
-    def _optimizer(self, net, options):
-        groups = parameter_groups(self.get_bare_model(net), options.bias_lr_mult, options.lr, options.lr_mult)
-        return build_optimizer(options.type, groups, options.lr, **options.arguments())
+    def _optimizer(self, net, key):
+        options = getattr(self.train_options, key)
+        try:
+            groups = parameter_groups(self.get_bare_model(net), options.bias_lr_mult, options.lr, options.lr_mult)
+            return build_optimizer(options.type, groups, options.lr, **options.arguments())
+        except UsageError as error:
+            raise UsageError(f'train: {key}: {error}') from None
 
     def setup_schedulers(self):
         options = self.train_options.scheduler

@@ -280,6 +280,8 @@ def test_the_memory_can_learn_faster(tmp_path):
 def test_the_encoder_has_rates_of_parts_too(tmp_path):
     model = model_of(tmp_path, optim_c=dict(type='Adam', lr=1e-3, lr_mult={'*': 0.5}))
     assert [v['lr'] for v in model.optimizer_c.param_groups] == [5e-4]
+    with pytest.raises(UsageError, match=r"train: optim_c: lr_mult: 'nowhere\.\*' matches no trainable parameter"):
+        model_of(tmp_path, optim_c=dict(type='Adam', lr=1e-3, lr_mult={'nowhere.*': 0.5}))
 
 
 @pytest.mark.parametrize('change, message', [
