@@ -7,9 +7,10 @@ from os import path as osp
 from basicsr.utils import registry
 from ..data.options import LoaderOptions
 from ..engine.checkpoint import EXPORTED
+from ..engine.optim import parameter_groups
 from ..engine.options import StockValOptions  # yapf: disable
 from ..engine.options import LoggerOptions, MetricOptions, PathOptions, PerSetOptions, RunOptions, StockTrainOptions
-from ..errors import near
+from ..errors import UsageError, near
 from ..option_block import Block, inner_blocks, shown
 from .basicsr_options import BY_NAME, OtherStockOptions
 from .strangers import PACKAGE, is_ours, lookup
@@ -316,9 +317,22 @@ class _Check:
         net, text = built(cls, block)
         if net is not None and key == 'network_g' and self.is_train and self.model is not None:
             self._takes_patches(net)
+        if net is not None:
+            self._rates(net, f'optim_{key[-1]}')
         if text:
             named = [v for v in block if v in text.replace(',', ' ').split()]
             self.fault((key, *named) if len(named) == 1 else (key, ), text)
+
+    def _rates(self, net, key):
+        """Each pattern of ``lr_mult`` must match a parameter."""
+        train = self.opt.get('train')
+        block = train.get(key) if isinstance(train, dict) else None
+        rates = block.get('lr_mult') if isinstance(block, dict) else None
+        if isinstance(rates, dict) and all(isinstance(v, str) for v in rates):
+            try:
+                parameter_groups(net, 1, 1., dict.fromkeys(rates, 1))
+            except UsageError as error:
+                self.fault(('train', key, 'lr_mult'), str(error).removeprefix('lr_mult: '))
 
     def _losses(self):
         train = self.opt.get('train')

@@ -200,6 +200,8 @@ CHANGES = {
     'typo': (changed('logger/print_frq', 1), 'logger: print_frq: unknown option; closest match: print_freq'),
     'block is a number': (changed('train', 3), 'train: must be a block of options'),
     'block is missing': (changed('logger', ...), 'logger: is missing'),
+    'rate of no parameter': (changed('train/optim_g/lr_mult', {'memory.*': 10, '*': 1}),
+        "train: optim_g: lr_mult: 'memory.*' matches no trainable parameter"),
     'set is a list': (changed('datasets', []), 'datasets: must be a block of options'),
     'gt_size empty': (changed('datasets/train/gt_size', None), 'datasets: train: gt_size: is missing'),
     'sigma nan': (changed('datasets/train/sigma', float('nan')), 'datasets: train: sigma: nan is not a number >= 0'),
