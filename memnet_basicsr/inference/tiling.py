@@ -1,3 +1,4 @@
+import math
 import torch
 
 
@@ -42,7 +43,8 @@ def restore_by_tiles(restore, img, tile, overlap, multiple=1):
 def tile_spans(size, tile, overlap, multiple=1):
     """Positions of the tiles along one axis, and of the zones where they are blended.
 
-    As few tiles as possible, evenly spaced, all of the same length, no longer than needed.
+    As few tiles as possible, about evenly spaced, all of the same length, no longer than needed. They start at even
+    pixels, so that a network with pixel-unshuffle sees the pixels of all tiles in the same phase.
 
     Args:
         size (int): Length of the axis in pixels, a multiple of ``multiple``.
@@ -54,13 +56,14 @@ def tile_spans(size, tile, overlap, multiple=1):
         list[tuple]: (start, end, fade-in zone, fade-out zone) of every tile, a zone being a (start, end) in pixels of
             the axis, or None at an end of the axis.
     """
-    # in units of `multiple` pixels, so that tiles start and end at multiples
-    size, overlap = size // multiple, -(-overlap // multiple)
-    tile = min(max(-(-tile // multiple), 2 * overlap, 1), size)
+    unit = math.lcm(multiple, 2)
+    size, rest = divmod(size, unit)  # every tile ends with the rest
+    overlap = -(-overlap // unit)
+    tile = min(max(-(-tile // unit) - (rest > 0), 2 * overlap, 1), size)
     number = 1 if tile == size else -(-(size - overlap) // (tile - overlap))
     tile = -(-(size + (number - 1) * overlap) // number)
-    starts = [i * (size - tile) // max(number - 1, 1) * multiple for i in range(number)]
-    ends = [start + tile * multiple for start in starts]
+    starts = [i * (size - tile) // max(number - 1, 1) * unit for i in range(number)]
+    ends = [start + tile * unit + rest for start in starts]
     zones = [None]
     for start, end in zip(starts[1:], ends[:-1]):
         discarded = -(-3 * (end - start) // 8)
