@@ -106,7 +106,9 @@ def test_a_network_for_noise_and_compression():
     }
     assert choose_network({'sigma': 30., 'quality': 20}, 3, networks) \
         == ('mixture', 'JPEG quality 20, noise sigma about 30')
-    assert choose_network({'sigma': 3., 'quality': 20}, 3, networks) == ('jpeg', 'JPEG quality 20')
+    assert choose_network({'sigma': 1., 'quality': 20}, 3, networks) == ('jpeg', 'JPEG quality 20')
+    assert choose_network({'sigma': 3., 'quality': 80}, 3, networks) == ('jpeg', 'JPEG quality 80')
+    assert choose_network({'sigma': 3., 'quality': 20}, 3, networks)[0] == 'mixture'  # JPEG has removed most of it
     assert choose_network({'sigma': 30., 'quality': None}, 3, networks)[0] == 'color'
 
 

@@ -21,6 +21,7 @@ TESTED_BY = {
     'memnet_denoise': 'test_MemNet_GrayDenoise_BSD',
     'memnet_denoise_color': 'test_MemNet_ColorDenoise_BSD',
     'memnet_jpeg': 'test_MemNet_ColorJPEG_LIVE1',
+    'memnet_mixture': 'test_MemNet_ColorMixture_BSD',
     'memnet_sr': 'test_MemNet_SR_BSD_Set5',
     'memorynet_clouds_demo': 'test_MemoryNet_RICE1_small',
 }
@@ -89,7 +90,16 @@ def test_removes_blocks():
     assert after > before + 0.5
 
 
-@pytest.mark.parametrize('name', ['memnet_denoise', 'memnet_denoise_color', 'memnet_jpeg'])
+def test_restores_a_mixture_better_than_the_networks_for_one_degradation():
+    clean = np.ascontiguousarray(skimage.data.coffee()[60:210, 200:350])
+    bad = cv2.GaussianBlur(clean, (0, 0), 1) + np.random.default_rng(0).normal(0, 15, clean.shape)
+    bad = cv2.imencode('.jpg', bad.round().clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 40])[1]
+    bad = cv2.imdecode(bad, cv2.IMREAD_COLOR)
+    psnr = {name: gain(name, bad, clean)[0] for name in ('memnet_mixture', 'memnet_denoise_color', 'memnet_jpeg')}
+    assert psnr.pop('memnet_mixture') > max(psnr.values()) + 1
+
+
+@pytest.mark.parametrize('name', ['memnet_denoise', 'memnet_denoise_color', 'memnet_jpeg', 'memnet_mixture'])
 def test_keeps_a_clean_image(name):
     clean = skimage.data.chelsea()[50:200, 100:250]
     clean = np.ascontiguousarray(clean if name != 'memnet_denoise' else clean[..., 1])
