@@ -41,7 +41,7 @@ def bm3d(degraded, clean):
 # title, weights, scale, image, degradation, corner (row, column) of the patch to draw
 EXHIBITS = (
     ('noise, sigma 30', 'memnet_denoise_color', None, 'chelsea', lambda img: noise(img, 30), (40, 110)),
-    ('phone: noise, JPEG 80', 'memnet_denoise_color', None, 'astronaut', phone, (20, 300)),
+    ('phone: noise, JPEG 80', 'memnet_mixture', None, 'astronaut', phone, (20, 300)),
     ('JPEG quality 15', 'memnet_jpeg', None, 'coffee', lambda img: compress_jpeg(img, 15), (60, 200)),
     ('a third of the size', 'memnet_sr', 3., 'astronaut',
      lambda img: resized(img, img.shape[0] // 3, img.shape[1] // 3), (30, 120)),

@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from os import path as osp
 
-from basicsr.utils import get_root_logger
 from ..atomic_file import replacing
 from ..errors import UsageError, first_line
 
@@ -274,6 +273,7 @@ def load_for(net, path, strict=True, param_key='params'):
         check_fits(net, adapted, path)
     if adapted is params:
         return content
+    from basicsr.utils import get_root_logger  # restoring does not need BasicSR
     get_root_logger().info(f'{path}: weights of the backbone alone; the memory keeps its own.')
     return adapted if param_key is None else {**content, key: adapted}
 
