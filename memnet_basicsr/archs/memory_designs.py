@@ -132,9 +132,9 @@ class DegradationPlace(nn.Module):
             mean, square = features.mean(1, True), (features**2).mean(1, True)
             statistics = statistics.mean((1, 2))[:, None]
         deviation = (square - mean**2).clamp(min=1e-8).sqrt()
-        query = self.query(torch.cat([mean, deviation, statistics], dim=-1).to(x.dtype))
+        query = self.query(torch.cat([mean, deviation, statistics], dim=-1).to(self.film.weight.dtype))
         read = memory.read(query.flatten(0, 1)).view(query.shape).mean(1)
-        scale, shift = self.film(read).chunk(2, dim=-1)
+        scale, shift = self.film(read).to(x.dtype).chunk(2, dim=-1)
         if x.dim() == 4:
             return x * (1 + scale[..., None, None]) + shift[..., None, None]
         return x * (1 + scale[:, None]) + shift[:, None]

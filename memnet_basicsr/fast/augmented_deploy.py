@@ -3,6 +3,7 @@ from copy import deepcopy
 from functools import partial
 from torch import nn
 
+from ..archs.memory_designs import DegradationPlace
 from .memnet_deploy import MemNetDeploy
 
 
@@ -40,6 +41,7 @@ class MemoryAugmentedDeploy(nn.Module):
 
     def _insert(self, key, block, args, output):
         order, back = ((0, 1, 2, 3), ) * 2 if torch.jit.is_tracing() else ((0, 3, 1, 2), (0, 2, 3, 1))
-        insertion = self.insertions[key]
-        out = insertion(output.permute(order).to(next(insertion.parameters()).dtype), self.memory)
-        return out.permute(back).to(output.dtype)
+        insertion, x = self.insertions[key], output.permute(order)
+        if not isinstance(insertion, DegradationPlace):  # which has float32 inside, whatever the feature has
+            x = x.to(next(insertion.parameters()).dtype)
+        return insertion(x, self.memory).permute(back).to(output.dtype)
