@@ -8,8 +8,8 @@ from .bundled import UNITS, channels_of
 # Below these, `choose_network` leaves an image as it is. On clean photographs the noise estimate reaches about 8,
 # because of their texture.
 NOISY_SIGMA, VISIBLE_QUALITY = 8, 85
-# JPEG removes noise and texture, the more the lower the quality. Of 68 photographs (CBSD68), 9 to 16 % exceed this limit
-# per unit of quality without noise, and 76 to 100 % with noise of sigma 20 (50 % at quality 20).
+# JPEG removes noise and texture, the more the lower the quality. Of the photographs of CBSD68, 9 to 16 % exceed this
+# limit per unit of quality without noise, and 76 to 100 % with noise of sigma 20 (50 % at quality 20).
 NOISY_PER_QUALITY = 0.06
 # The estimate is too low by up to a tenth where noise was clipped.
 TOLERANCE = {'sigma': 0.1, 'quality': 0}
