@@ -58,7 +58,7 @@ def tile_spans(size, tile, overlap, multiple=1):
     """
     unit = math.lcm(multiple, 2)
     size, rest = divmod(size, unit)  # every tile ends with the rest
-    overlap = -(-overlap // unit)
+    overlap = max(-(-(overlap - rest) // unit), 0)  # neighbors share the rest too
     tile = min(max(-(-tile // unit) - (rest > 0), 2 * overlap, 1), size)
     number = 1 if tile == size else -(-(size - overlap) // (tile - overlap))
     tile = -(-(size + (number - 1) * overlap) // number)

@@ -103,7 +103,7 @@ def test_tiles_are_aligned_with_the_multiple():
     assert (out - whole).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize('size, tile, overlap', [(100, 30, 10), (31, 30, 14), (1000, 64, 32), (78, 8, 0), (7, 30, 10)])
+@pytest.mark.parametrize('size, tile, overlap', [(100, 30, 10), (31, 30, 15), (1000, 64, 32), (78, 8, 0), (7, 30, 10)])
 def test_spans_cover_the_axis_with_at_least_the_overlap_and_no_more_pixels_than_needed(size, tile, overlap):
     spans = tile_spans(size, tile, overlap)
     assert spans[0][0] == 0 and spans[-1][1] == size
