@@ -44,15 +44,16 @@ class TopKAddressing(nn.Module):
 class DegradationMemory(nn.Module):
     """Slots for kinds of degradation, read by a query from features and statistics of the input.
 
-    Ref: BiDeMem, https://arxiv.org/abs/2606.28112. Departures: slots only of this query, hand-crafted statistics
-    (:func:`degradation_statistics`), load balance by a selection bias (https://arxiv.org/abs/2408.15664) instead of a
-    loss. State: keys and values (parameters), bias and mean load of each slot (buffers).
+    Ref: BiDeMem, https://arxiv.org/abs/2606.28112. Departures: one bank of slots only, addressed by this query;
+    hand-crafted statistics (:func:`degradation_statistics`); load balance by a selection bias
+    (https://arxiv.org/abs/2408.15664) instead of a loss. State: keys and values (parameters), bias and mean load of
+    each slot (buffers).
 
     Args:
         num_feat (int): Channels of a key and of a value. Default: 32.
         num_slot (int): Slots. Default: 16.
         top_k (int): Slots that a tile of an image reads. Default: 2.
-        balance (float): Step of the bias after each batch; 0 for none. Default: 0.01.
+        balance (float): Step of the bias after each read, one per place and batch; 0 for none. Default: 0.01.
         restart (float): A slot whose mean load falls below this share of 1 / num_slot becomes a near copy of the slot
             with the highest load; 0 for never. Default: 0.1.
     """
@@ -103,8 +104,8 @@ class DegradationMemory(nn.Module):
 class DegradationPlace(nn.Module):
     """Scale and shift the channels of a feature by what its image reads: x * (1 + scale) + shift.
 
-    An image reads the mean of what its tiles read: a network trained on patches does not know the statistics of whole
-    images (https://arxiv.org/abs/2112.04491). Tokens (N, L, num_in) read once.
+    An image reads the mean of what its tiles read, because the statistics of whole images differ from those of the
+    patches in training (https://arxiv.org/abs/2112.04491). Tokens (N, L, num_in) read once.
 
     Args:
         num_in (int): Channels of the feature.
@@ -212,7 +213,7 @@ class Centers(nn.Module):
     Args:
         num_feat (int): Channels of a center. Default: 32.
         num_slot (int): Centers. Default: 32.
-        decay (float): Decay of the moving average, for each batch. Default: 0.99.
+        decay (float): Decay of the moving average at each read, one per place and batch. Default: 0.99.
     """
 
     def __init__(self, num_feat=32, num_slot=32, decay=0.99):

@@ -68,7 +68,8 @@ class OptimizerOptions(StockOptimizerOptions):
     type: str = option(..., 'Class of `torch.optim`, or `Muon`.', on_resume='stop')
     bias_lr_mult: float = option(1, 'Factor on the learning rate of the biases of convolutions.', ge=0)
     lr_mult: dict[str, Annotated[float, Field(gt=0)]] = option(
-        {}, 'Shell patterns of parameter names, each with a factor on their learning rate; the first match applies.')
+        {}, 'Shell patterns of parameter names, each with a factor on the learning rate (of Muon and AdamW steps; '
+        'multiplied by `bias_lr_mult`). The first match applies; a pattern without match is an error.')
     muon_lr_mult: float | None = option(None, 'Factor on `lr` for the Muon steps (Muon). Default: 10.', ge=0)
 
     def arguments(self):

@@ -47,7 +47,7 @@ def parse_args(argv=None):
     network.add_argument(
         '--auto',
         action='store_true',
-        help='choose the bundled network for each image (JPEG artifacts or noise); copy clean images unchanged')
+        help='choose the bundled network for each image (noise, JPEG artifacts or both); copy clean images unchanged')
     parser.add_argument('--scale', type=float, help='scale factor (super-resolution weights only)')
     parser.add_argument(
         '--strength', type=float, default=1., help='blend: 0 is the input, 1 the output. Default: %(default)g')

@@ -5,9 +5,10 @@ import torch
 def restore_by_tiles(restore, img, tile, overlap, multiple=1):
     """Restore an image tile by tile and blend the tiles without seams.
 
-    Neighboring tiles share at least ``overlap`` pixels. The outer 3/8 on either side are discarded, because the network
-    saw the border of its tile there, and the central quarter is blended. The result equals that of the whole image if
-    the receptive field is at most 3/8 of the overlap, and has no visible seams otherwise. Only the current tile and the
+    Neighboring tiles share at least ``overlap`` pixels. Each tile discards the 3/8 of them next to its border, and the
+    central quarter is blended. The result equals that of the whole image if the receptive field reaches at most 3/8 of
+    the overlap to each side of a pixel and the network uses no statistics of the whole image (as a degradation memory
+    does). Otherwise it differs, without visible seams. Only the current tile and the
     result are kept in memory, the result on the device of ``img``.
 
     Args:

@@ -32,8 +32,9 @@ class MemoryAugmentedControl(MemoryAugmented):
 
     Args:
         frozen (bool): Whether the memory keeps its random start: neither gradients nor updates. Default: False.
-        shuffled (bool): Whether queries read what other queries of the batch address, see MemoryNetControl.
-            Default: False.
+        shuffled (bool): Whether queries read what other queries of the batch address, see MemoryNetControl. Of a
+            degradation memory, this holds in training only: it is read once per tile, and an image reads the mean of
+            its tiles, whatever their order. Default: False.
         static (bool): Whether every query reads the mean of all slots. Default: False.
         kwargs: Arguments of MemoryAugmented.
     """

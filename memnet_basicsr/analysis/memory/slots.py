@@ -1,9 +1,9 @@
-"""Which slots of a memory the images of each dataset address."""
+"""Which slots of a memory the images of each dataset address, and what reads of other images cost."""
 import numpy as np
 import torch
 
 from basicsr.data import build_dataset
-from ...archs.memory_designs import TopKAddressing
+from ...archs.memory_designs import DegradationMemory, TopKAddressing
 from ...errors import UsageError
 from ..command import markdown_table
 from ..networks import inference_of
@@ -61,6 +61,48 @@ def told_bits(shares):
         return -np.sum(p * np.log2(np.where(p > 0, p, 1)), axis=-1)
 
     return float(entropy(shares.mean(0)) - entropy(shares).mean())
+
+
+@torch.no_grad()
+def exchanged_psnr(net, dataset_opts, max_images=None):
+    """PSNR of images that read what other images address.
+
+    The images of one index, one of each dataset, must have the same size. They are restored together; each then reads
+    what the image of another dataset addresses.
+
+    Args:
+        net (nn.Module): Network in evaluation mode, with a degradation memory.
+        dataset_opts (list[dict]): Validation datasets, as in an option file.
+        max_images (int | None): Images of each dataset. Default: None (all).
+
+    Returns:
+        ndarray: (datasets, datasets), mean PSNR in dB of unclipped results; row: dataset of the image, column: dataset
+        whose addressing it reads. The diagonal is the PSNR of the network as it is.
+
+    Raises:
+        UsageError: If the network has no degradation memory.
+    """
+    memory = next((m for m in net.modules() if isinstance(m, DegradationMemory)), None)
+    if memory is None:
+        raise UsageError('the network has no memory of type degradation, whose addressing could be exchanged')
+    inference, datasets = inference_of(net), [build_dataset(dict(v, phase='val', scale=1)) for v in dataset_opts]
+    size, count = len(datasets), min(map(len, datasets))
+    total = np.zeros((size, size))
+    for index in range(min(count, max_images or count)):
+        samples = [v[index] for v in datasets]
+        lq, gt = (torch.stack([v[key] for v in samples]) for key in ('lq', 'gt'))
+        for shift in range(size):  # image i reads what image i + shift addresses; an image has a row for each tile
+
+            def exchange(module, args, weight, shift=shift):
+                return weight.view(size, -1, weight.shape[1]).roll(-shift, 0).flatten(0, 1)
+
+            hook = memory.addressing.register_forward_hook(exchange)
+            try:
+                error = (inference(net, lq).double() - gt).square().flatten(1).mean(1)
+            finally:
+                hook.remove()
+            total[np.arange(size), (np.arange(size) + shift) % size] -= 10 * np.log10(error.cpu().numpy())
+    return total / min(count, max_images or count)
 
 
 def slot_table(names, shares):

@@ -11,7 +11,7 @@ from memnet_basicsr.plugin.check import check_options
 
 FOLDER = Path(__file__).parents[3] / 'options' / 'ablation'
 PLANS = sorted(FOLDER.glob('memory_*.yml'))
-OTHER_PLANS = [*sorted(FOLDER.glob('paper_*.yml')), FOLDER / 'mixture.yml']
+OTHER_PLANS = [*sorted(FOLDER.glob('paper_*.yml')), *sorted(FOLDER.glob('mixture*.yml'))]
 
 
 @pytest.fixture

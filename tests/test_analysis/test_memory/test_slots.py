@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from basicsr.utils.registry import ARCH_REGISTRY
-from memnet_basicsr.analysis.memory.slots import slot_shares, slot_table, told_bits
-from memnet_basicsr.archs.memory_designs import TopKAddressing
+from memnet_basicsr.analysis.memory.slots import exchanged_psnr, slot_shares, slot_table, told_bits
+from memnet_basicsr.archs.memory_designs import DegradationMemory, TopKAddressing
 from memnet_basicsr.errors import UsageError
 
 
@@ -24,6 +24,22 @@ class Sorter(nn.Module):
         bright = (x.mean() > .5).float()
         self.addressing(torch.stack([1 - bright, bright * 0, bright])[None], torch.eye(3))
         return x
+
+
+class Painter(nn.Module):
+    """Images of 0.2, 0.5 and 0.8 address slot 0, 1 and 2, with two rows each; the result is the value of the slot."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = DegradationMemory(num_feat=3, num_slot=3, top_k=1)
+        with torch.no_grad():
+            self.memory.keys.copy_(torch.eye(3))
+            self.memory.values.copy_(torch.tensor([.3, .6, .7])[:, None].expand(3, 3))
+
+    def forward(self, x):
+        query = torch.eye(3)[((x.mean((1, 2, 3)) - .2) / .3).round().long()]
+        read = self.memory.read(query.repeat_interleave(2, 0)).view(len(x), 2, 3).mean(1)
+        return torch.zeros_like(x) + read[:, :1, None, None]
 
 
 def dataset(folder, values):
@@ -49,8 +65,20 @@ def test_bits_of_known_distributions():
 
 
 def test_network_without_slots():
-    with pytest.raises(UsageError, match='has no memory of type'):
-        slot_shares(nn.Conv2d(3, 3, 1), [])
+    for analysis in (slot_shares, exchanged_psnr):
+        with pytest.raises(UsageError, match='has no memory of type'):
+            analysis(nn.Conv2d(3, 3, 1), [])
+
+
+def test_psnr_with_the_read_of_another_image(tmp_path):
+    sets = []
+    for name, value in (('dark', 51), ('half', 127.5), ('bright', 204)):
+        single = dataset(tmp_path / name, [round(value)] * 2)
+        sets.append(dict(single, type='PairedImageDataset', dataroot_gt=single['dataroot_lq']))
+    error = np.array([[51], [128], [204]]) / 255 - np.array([[.3, .6, .7]])  # image minus value of the slot read
+    for max_images in (None, 1):
+        found = exchanged_psnr(Painter().eval(), sets, max_images)
+        np.testing.assert_allclose(found, -20 * np.log10(abs(error)), atol=1e-4)
 
 
 def test_script_with_the_designs_of_the_package(tmp_path, capsys):
@@ -65,9 +93,11 @@ def test_script_with_the_designs_of_the_package(tmp_path, capsys):
         net = ARCH_REGISTRY.get('MemoryAugmented')(**{k: v for k, v in opt.items() if k != 'type'})
         torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
         (tmp_path / 'opt.yml').write_text(json.dumps(dict(network_g=opt, datasets=dict(val_1=sets[0], val_2=sets[1]))))
-        script(['--weights', str(tmp_path / 'net.pth'), '--opt', str(tmp_path / 'opt.yml')])
+        more = ['--exchange'] if kind == 'degradation' else []
+        script(['--weights', str(tmp_path / 'net.pth'), '--opt', str(tmp_path / 'opt.yml'), *more])
         text = capsys.readouterr().out
-        assert f'{where}.addressing: the slot tells' in text and 'of 1.00 bits' in text
+        assert f'{where}.addressing: mutual information of slot and dataset' in text and 'of 1.00 bits' in text
         for name in ('noise', 'jpeg'):
             row = next(v for v in text.splitlines() if v.startswith(f'| {name}'))
             assert sum(map(int, row.split('|')[2:5])) in (99, 100, 101)
+        assert ('| noise    | +0.000' in text) == (kind == 'degradation')
