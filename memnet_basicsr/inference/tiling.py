@@ -8,8 +8,8 @@ def restore_by_tiles(restore, img, tile, overlap, multiple=1):
     Neighboring tiles share at least ``overlap`` pixels. Each tile discards the 3/8 of them next to its border, and the
     central quarter is blended. The result equals that of the whole image if the receptive field reaches at most 3/8 of
     the overlap to each side of a pixel and the network uses no statistics of the whole image (as a degradation memory
-    does). Otherwise it differs, without visible seams. Only the current tile and the
-    result are kept in memory, the result on the device of ``img``.
+    does). Otherwise it differs, without visible seams. Only the current tile and the result are kept in memory, the
+    result on the device of ``img``.
 
     Args:
         restore (Callable): Maps (n, c, h, w) to (n, c', h * s, w * s) for an integer s.

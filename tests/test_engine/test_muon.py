@@ -94,5 +94,5 @@ def test_resumes_exactly():
 
 @pytest.mark.parametrize('name, value', [('momentum', 1), ('muon_lr_mult', -1), ('betas', [0.9, 1.5]), ('lr', -1)])
 def test_arguments_outside_their_range(name, value):
-    with pytest.raises(UsageError, match='Muon: Invalid'):
+    with pytest.raises(UsageError, match=r'^Muon: Invalid'):
         build_optimizer('Muon', small_net().parameters(), **{'lr': 1e-3, name: value})

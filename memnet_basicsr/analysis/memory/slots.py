@@ -86,9 +86,9 @@ def exchanged_psnr(net, dataset_opts, max_images=None):
     if memory is None:
         raise UsageError('the network has no memory of type degradation, whose addressing could be exchanged')
     inference, datasets = inference_of(net), [build_dataset(dict(v, phase='val', scale=1)) for v in dataset_opts]
-    size, count = len(datasets), min(map(len, datasets))
+    size, count = len(datasets), min(*map(len, datasets), max_images or len(datasets[0]))
     total = np.zeros((size, size))
-    for index in range(min(count, max_images or count)):
+    for index in range(count):
         samples = [v[index] for v in datasets]
         lq, gt = (torch.stack([v[key] for v in samples]) for key in ('lq', 'gt'))
         for shift in range(size):  # image i reads what image i + shift addresses; an image has a row for each tile
@@ -102,7 +102,7 @@ def exchanged_psnr(net, dataset_opts, max_images=None):
             finally:
                 hook.remove()
             total[np.arange(size), (np.arange(size) + shift) % size] -= 10 * np.log10(error.cpu().numpy())
-    return total / min(count, max_images or count)
+    return total / count
 
 
 def slot_table(names, shares):
